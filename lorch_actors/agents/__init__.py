@@ -1,0 +1,1 @@
+"""Programs that are agents: they speak the wire protocol on stdin and stdout."""

@@ -1,0 +1,1 @@
+"""Everything durable on disk. Knows no actor."""
