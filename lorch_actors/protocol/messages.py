@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from msgspec import Meta, Struct, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
 MESSAGE_MAX_BYTES: Final = 262_144
 """Longest line on a pipe, without its newline (256 KiB)."""
@@ -127,12 +127,12 @@ class ExpectedOutput(Struct, frozen=True, forbid_unknown_fields=True):
 
     path: Text
     required: bool = True
-    description: str | None = None
+    description: str | UnsetType = UNSET
 
     def as_object(self) -> Object:
         """Return the JSON object that stands in the command and enters the idempotency key."""
         given: Object = {"path": self.path, "required": self.required}
-        return given if self.description is None else given | {"description": self.description}
+        return given if isinstance(self.description, UnsetType) else given | {"description": self.description}
 
 
 class Version(_Part):
