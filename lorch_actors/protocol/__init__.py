@@ -1,1 +1,4 @@
-"""What crosses a pipe or stands in a file: messages, framing, identifiers, canonical form. Pure; imports nothing of ours but errors."""
+"""What crosses a pipe or stands in a file: messages, framing, identifiers, canonical form.
+
+Pure: nothing here opens, reads or writes anything.
+"""

@@ -101,21 +101,21 @@ class _Part(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     """A closed object inside a message; fields that hold their default are not written."""
 
 
-class Recipient(_Part):
+class Recipient(_Part, frozen=True):
     """Whom a command is for. ``agent_id`` names the incarnation, one process of that role."""
 
     agent_type: AgentRole
     agent_id: str | None = None
 
 
-class Sender(_Part):
+class Sender(_Part, frozen=True):
     """Whom an event is from."""
 
     agent_type: AgentType
     agent_id: str | None = None
 
 
-class HeartbeatAgent(_Part):
+class HeartbeatAgent(_Part, frozen=True):
     """Whom a heartbeat is from."""
 
     agent_type: AgentRole
@@ -135,7 +135,7 @@ class ExpectedOutput(Struct, frozen=True, forbid_unknown_fields=True):
         return given if isinstance(self.description, UnsetType) else given | {"description": self.description}
 
 
-class Version(_Part):
+class Version(_Part, frozen=True):
     """What a command is to be carried out on."""
 
     snapshot_id: Text
@@ -143,7 +143,7 @@ class Version(_Part):
     code_hash: str | None = None
 
 
-class ObservedVersion(_Part):
+class ObservedVersion(_Part, frozen=True):
     """What an agent says it worked on."""
 
     snapshot_id: str | None = None
@@ -151,14 +151,14 @@ class ObservedVersion(_Part):
     code_hash: str | None = None
 
 
-class Retry(_Part):
+class Retry(_Part, frozen=True):
     """``attempt`` counts from 0."""
 
     attempt: Count
     max_attempts: Positive
 
 
-class Artifact(_Part):
+class Artifact(_Part, frozen=True):
     """A file an agent claims to have written: path below the workspace, checksum, size in bytes."""
 
     path: Text
@@ -166,7 +166,7 @@ class Artifact(_Part):
     size: Count
 
 
-class Stats(_Part):
+class Stats(_Part, frozen=True):
     """Load of an agent process: percent of one core, bytes of resident memory."""
 
     cpu_pct: Seconds
