@@ -1,0 +1,68 @@
+"""Whole files that are either the old ones or the new ones, whatever dies in between (SPEC §2).
+
+Written to a temporary file ``.<name>.tmp.<pid>.<8 hex>`` beside the target, synced, renamed over it, and the rename
+synced. The pid in the name tells the next start whose leftovers it may remove.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lorch_actors.errors import StorageError
+from lorch_actors.storage import disk
+
+_LEFTOVER: Final = re.compile(r"\..+\.tmp\.([0-9]{1,10})\.[0-9a-f]{8}", re.DOTALL)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replace the file's content, 0600, or leave it untouched and raise StorageError."""
+    temporary = path.parent / f".{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+    try:
+        fd = disk.create(temporary)
+        try:
+            disk.write(fd, data)
+            disk.sync_file(fd)
+        finally:
+            os.close(fd)
+        disk.replace(temporary, path)
+    except BaseException:
+        _discard(temporary)
+        raise
+    disk.sync_directory(path.parent)
+
+
+def _discard(temporary: Path) -> None:
+    try:
+        disk.unlink(temporary)
+    except StorageError:  # the error under way tells more; the next start removes what is left
+        return
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Replace the file by this document as indented JSON, UTF-8, with a newline at its end."""
+    write_atomic(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+
+
+def remove_leftovers(directory: Path) -> list[Path]:
+    """Remove temporary files of processes that are no more; return them. A directory that is absent has none."""
+    removed = []
+    try:
+        names = sorted(os.listdir(directory))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise disk.storage_error("list", os.fsdecode(directory), error) from error
+    for name in names:
+        match = _LEFTOVER.fullmatch(name)
+        if match and not _alive(int(match[1])):
+            disk.unlink(directory / name)
+            removed.append(directory / name)
+    return removed
+
+
+def _alive(pid: int) -> bool:
+    """Say whether a process has that pid. A pid in new hands keeps its file until a later start, which harms nobody."""
+    return os.path.exists(f"/proc/{pid}")
