@@ -1,0 +1,112 @@
+"""Reading the kernel's table of processes below /proc.
+
+Every function tells what it saw at one moment; a process that is gone, or hidden from us, is simply not there.
+"""
+
+import os
+from typing import Final
+
+STATE: Final = 0
+PARENT: Final = 1
+START_TICKS: Final = 19
+"""Where a field stands in what `stat` returns (proc_pid_stat(5) counts these three as 3, 4 and 22)."""
+
+_MAX_SCANS: Final = 8
+
+
+def pids() -> list[int]:
+    """Return the pid of every process, zombies included."""
+    return [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+
+
+def parents() -> dict[int, int]:
+    """Return the parent of every process.
+
+    The table is read one process at a time. A parent that ends in between leaves children that hang in the air; then
+    it is read again, until only those do whose parent is hidden from us.
+    """
+    table: dict[int, int] = {}
+    dangling: set[int] = set()
+    for _ in range(_MAX_SCANS):
+        table = {pid: int(fields[PARENT]) for pid in pids() if (fields := stat(pid)) is not None}
+        before, dangling = dangling, {pid for pid, parent in table.items() if parent and parent not in table}
+        if not dangling or dangling == before:
+            break
+    return table
+
+
+def children(pid: int) -> set[int]:
+    """Return the children of a process, zombies included."""
+    return {child for child, parent in parents().items() if parent == pid}
+
+
+def descendants(pid: int) -> set[int]:
+    """Return everything below a process, zombies included, in whatever session or process group it is.
+
+    An orphan is found if pid is the child subreaper that inherits it.
+    """
+    below: dict[int, list[int]] = {}
+    for child, parent in parents().items():
+        below.setdefault(parent, []).append(child)
+    found: set[int] = set()
+    to_visit = [pid]
+    while to_visit:
+        new = [child for child in below.get(to_visit.pop(), ()) if child not in found]
+        found.update(new)
+        to_visit.extend(new)
+    return found - {pid}
+
+
+def environment_marker(pid: int, name: str) -> str | None:
+    """Return the value of a variable in the environment that a process was started with.
+
+    None when it is not set, and when the process is gone, a zombie, or not ours to look at.
+    """
+    environment = read(f"/proc/{pid}/environ")
+    prefix = os.fsencode(name) + b"="
+    for variable in (environment or b"").split(b"\0"):
+        if variable.startswith(prefix):
+            return os.fsdecode(variable[len(prefix) :])
+    return None
+
+
+def marked(name: str, value: str) -> set[int]:
+    """Return the processes of this user that were started with NAME=value in their environment.
+
+    A process that was forked but never executed a program carries the environment of its parent's start.
+    """
+    found = set()
+    user = os.geteuid()
+    variable = b"\0" + os.fsencode(f"{name}={value}") + b"\0"
+    for pid in pids():
+        try:
+            is_ours = os.stat(f"/proc/{pid}").st_uid == user
+        except FileNotFoundError:
+            continue
+        if is_ours and variable in b"\0" + (read(f"/proc/{pid}/environ") or b"") + b"\0":
+            found.add(pid)
+    return found
+
+
+def stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/PID/stat that stand behind the name; None when nobody has this pid."""
+    line = read(f"/proc/{pid}/stat")
+    # The name may hold blanks and parentheses: what counts starts behind the last one.
+    return None if not line else line[line.rindex(b")") + 2 :].split()
+
+
+def read(path: str) -> bytes | None:
+    """Return what a file of a process says; None when the process is gone or not ours to look at."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return None
+    try:
+        parts = []
+        while part := os.read(fd, 65536):
+            parts.append(part)
+        return b"".join(parts)
+    except (ProcessLookupError, PermissionError):
+        return None
+    finally:
+        os.close(fd)
