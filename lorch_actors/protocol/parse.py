@@ -104,9 +104,10 @@ _TIME_FIELDS: Final = frozenset({"deadline", "occurred_at", "last_activity_at", 
 _LEGACY_DEFAULTS: Final[dict[str, Object]] = {
     "command": {"inputs": {}, "priority": 0, "retry": {"attempt": 0, "max_attempts": 1}},
 }
-_TYPES: Final[dict[str, type[Struct]]] = {"command": Command, "event": Event, "heartbeat": Heartbeat, "log": Log}
+_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (Command, Event, Heartbeat, Log)
 _FIELDS: Final = {
-    kind: {"kind", *(field.encode_name for field in msgspec.structs.fields(type_))} for kind, type_ in _TYPES.items()
+    type_.__struct_config__.tag: {"kind", *(field.encode_name for field in msgspec.structs.fields(type_))}
+    for type_ in _TYPES
 }
 
 
