@@ -1,0 +1,231 @@
+"""The base of all actors: a pykka actor that is alone in its failures.
+
+Promises, on top of pykka's mailbox, references and envelopes:
+
+- messages are handled one after the other in the order they were told;
+- whatever a hook raises, ``SystemExit`` included, ends this actor and nobody else, and its supervisor is told
+  ``Down`` with the exception and the message that led to it; what is left in the mailbox is discarded and counted;
+- the start is acknowledged with ``Started``; an exception before that is a failed start, told as ``Down``;
+- ``cleanup`` runs at every end, so descriptors, watches and processes never outlive their actor;
+- pykka's registry does not know our actors, so its stop-everything cannot reach them.
+"""
+
+import contextlib
+import reprlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, Self
+
+import pykka
+from pykka import messages as pykka_messages
+
+from lorch_actors.actors.messages import (
+    Abandon,
+    Call,
+    CallbackFailed,
+    Crash,
+    Down,
+    Normal,
+    Reason,
+    Shutdown,
+    Started,
+    Stop,
+)
+from lorch_actors.actors.runtime import Runtime, Timer
+
+_REPR: Final = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 200
+
+
+class Fence:
+    """Cuts off an actor that its supervisor has given up on: from then on it tells nobody anything.
+
+    A thread cannot be killed, but what it holds can be: ``on_cut`` registers what to kill.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._actions: list[Callable[[], object]] = []
+        self.is_cut = False
+
+    def on_cut(self, action: Callable[[], object]) -> None:
+        """Run ``action`` (short, from any thread) when the actor is cut off; at once when it already is."""
+        with self._lock:
+            if not self.is_cut:
+                self._actions.append(action)
+                return
+        action()
+
+    def cut(self) -> None:
+        """Cut off, once."""
+        with self._lock:
+            self.is_cut = True
+            actions, self._actions = self._actions, []
+        for action in actions:
+            action()
+
+
+@dataclass(frozen=True)
+class ActorContext:
+    """What an actor is told when it is created. ``supervisor`` is the name its ``Started`` and ``Down`` go to."""
+
+    name: str
+    incarnation: int
+    supervisor: str | None
+    runtime: Runtime
+    fence: Fence = field(default_factory=Fence)
+
+
+class Actor(pykka.ThreadingActor):
+    """See the module. Subclasses take ``context`` first, pass it on, and only assign in ``__init__``.
+
+    They override ``started``, ``receive``, ``stopping``, ``cleanup``; never pykka's own hooks.
+    """
+
+    def __init__(self, context: ActorContext) -> None:
+        self.context = context  # before pykka asks for the inbox
+        super().__init__()
+        self._reason: Reason | None = None
+        self._announced = False
+
+    # -- for subclasses to override -----------------------------------------------------------------------------
+
+    def started(self) -> bool | None:
+        """Begin. Return ``LATER`` to acknowledge the start later, by calling ``ready``."""
+        return None
+
+    def receive(self, message: Any) -> None:
+        """Handle one message."""
+        raise TypeError(f"{self.name} does not expect {_REPR.repr(message)}")
+
+    def stopping(self) -> bool | None:
+        """End orderly, asked by the supervisor. Return ``LATER`` to go on receiving until ``finish`` is called."""
+        return None
+
+    def cleanup(self) -> None:
+        """Release what is held. Called once at every kind of end, also after a failed start."""
+
+    # -- for subclasses to use ----------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The name that stays across restarts."""
+        return self.context.name
+
+    @property
+    def runtime(self) -> Runtime:
+        """The system this actor lives in."""
+        return self.context.runtime
+
+    def tell(self, name: str, message: Any) -> bool:
+        """Send ``message`` to whoever has that name now. Nothing is sent once this actor is cut off."""
+        return not self.context.fence.is_cut and self.runtime.directory.tell(name, message)
+
+    def tell_later(self, delay_ms: int, message: Any) -> Timer:
+        """Send ``message`` to this very incarnation after a while."""
+        return self.runtime.reactor.call_at(self.now_ms() + delay_ms, lambda: self.tell_self(message), self.name)
+
+    def tell_self(self, message: Any) -> None:
+        """Send ``message`` to this very incarnation, from any thread. Dropped when it has ended."""
+        with contextlib.suppress(pykka.ActorDeadError):
+            self.actor_ref.tell(message)
+
+    def now_ms(self) -> int:
+        """Return milliseconds of the steady clock."""
+        return self.runtime.clock.steady_ms()
+
+    def ready(self) -> None:
+        """Acknowledge the start, once."""
+        if not self._announced and self.context.supervisor is not None:
+            self.tell(self.context.supervisor, Started(self.name, self.context.incarnation))
+        self._announced = True
+
+    def finish(self, reason: Reason | None = None) -> None:
+        """End after the current message; the rest of the mailbox is discarded."""
+        if self._reason is None:
+            self._reason = reason if reason is not None else Normal()
+        self.actor_stopped.set()
+
+    # -- how it runs --------------------------------------------------------------------------------------------
+
+    @classmethod
+    def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Self]:
+        """Create the actor and let it run: ``start(context, **arguments)``. pykka's registry is not told."""
+        actor = cls(*args, **kwargs)
+        actor._start_actor_loop()
+        return actor.actor_ref
+
+    def begin(self) -> None:
+        """Run ``started``. For the execution only."""
+        self._guard(self._begin)
+
+    def step(self, envelope: Any) -> None:
+        """Handle one envelope. For the execution only."""
+        error = self._guard(self._handle, envelope.message)
+        if envelope.reply_to is not None:
+            _answer(envelope.reply_to, error)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the loop is over. For the execution only."""
+        return self.actor_stopped.is_set()
+
+    def end(self) -> None:
+        """Clean up, free the name and tell the supervisor. For the execution only."""
+        self._guard(self.cleanup)
+        discarded = 0
+        while not self.actor_inbox.empty():
+            envelope = self.actor_inbox.get()
+            discarded += 1
+            if envelope.reply_to is not None:
+                _answer(envelope.reply_to, pykka.ActorDeadError(f"{self.name} has ended"))
+        self.runtime.directory.unregister(self.name, self.actor_ref)
+        if self.context.supervisor is not None:
+            reason = self._reason if self._reason is not None else Shutdown()
+            down = Down(self.name, self.context.incarnation, reason, discarded)
+            self.runtime.directory.tell(self.context.supervisor, down)
+
+    def _guard(self, hook: Callable[..., None], *message: Any) -> BaseException | None:
+        try:
+            hook(*message)
+        except BaseException as error:  # noqa: BLE001 - a SystemExit in here must not stop anybody else
+            if not isinstance(self._reason, Crash):
+                self._reason = Crash(error, _REPR.repr(*message) if message else hook.__name__)
+            self.actor_stopped.set()
+            return error
+        return None
+
+    def _begin(self) -> None:
+        if not self.started():
+            self.ready()
+
+    def _handle(self, message: Any) -> None:
+        if isinstance(message, Stop):
+            if not self.stopping():
+                self.finish(Shutdown())
+        elif isinstance(message, Call):
+            message.function()
+        elif isinstance(message, CallbackFailed):
+            raise message.exception
+        elif isinstance(message, Abandon):
+            self.finish(Shutdown())
+        elif isinstance(message, pykka_messages._ActorStop):  # noqa: SLF001 - what ``ref.stop()`` sends
+            self.finish()
+        else:
+            self.receive(message)
+
+    def _create_actor_inbox(self) -> Any:  # type: ignore[override]  # pykka calls it on the instance
+        return self.context.runtime.execution.new_inbox()
+
+    def _start_actor_loop(self) -> None:
+        self.runtime.directory.register(self.name, self.actor_ref)
+        self.runtime.execution.start(self)
+
+
+def _answer(reply_to: "pykka.Future[Any]", error: BaseException | None) -> None:
+    # Nobody of ours asks; whoever does (a test, a shell) gets an answer and not a silence.
+    if error is None:
+        reply_to.set(None)
+    else:
+        reply_to.set_exception((type(error), error, error.__traceback__))
