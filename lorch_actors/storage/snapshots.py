@@ -1,0 +1,274 @@
+"""Snapshots: what the tracked files of a workspace hold at one moment (SPEC §5.1).
+
+Equal content gives an equal id, on every machine and at every time: the id covers paths, sizes, checksums and link
+targets, and no times. Links are never followed, whatever they point to: everything is opened relative to its
+directory, without following. Files are read in constant memory, and again if they change meanwhile.
+"""
+
+import errno
+import fnmatch
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+from lorch_actors.errors import PathRefused, SnapshotError
+from lorch_actors.storage.manifests import Skipped, Snapshot, TrackedFile, TrackedLink, snapshot_id, written_name
+from lorch_actors.storage.stat_cache import FINGERPRINT_BYTES, StatCache, fingerprint, is_racy, mode_kind
+from lorch_actors.storage.workspace import OWN_DIRECTORIES
+
+SKIPPED_NAMES: Final = frozenset({".git", "node_modules", ".cache", "__pycache__"})
+"""Names that are never tracked, at any depth."""
+
+DEPTH_MAX: Final = 256
+"""Directories below directories; each level holds a file descriptor open while it is walked."""
+
+_TRIES_MAX: Final = 5
+_CHUNK_BYTES: Final = 1 << 18
+_ENTRIES_PER_PROGRESS: Final = 256
+_CHUNKS_PER_PROGRESS: Final = 64
+_FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_VANISHED: Final = frozenset({errno.ENOENT, errno.ESTALE})
+_OTHER_KIND: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EINVAL})
+
+
+def capture(
+    root: Path,
+    include: Sequence[str],
+    exclude: Sequence[str] = (),
+    cache: StatCache | None = None,
+    on_progress: Callable[[], None] | None = None,
+) -> Snapshot:
+    """Read the tracked files below ``root``.
+
+    include: files and directories below the root ("." is the root itself); one that is absent is no error.
+    exclude: patterns of `fnmatch`; one without ``/`` matches a name at any depth, one with ``/`` a path below the
+    root (``*`` also crosses ``/``); what is below a match is left out too.
+    cache: what is known from before; holds what this capture learnt afterwards, saved by the caller.
+    on_progress: called at least every few hundred files and every 16 MiB.
+    Raises SnapshotError naming what cannot be read, PathRefused for an include that leaves the workspace.
+    """
+    walk = _Walk(root, exclude, cache.records if cache else {}, on_progress or _no_progress)
+    for path in include:
+        walk.include(path)
+    if cache is not None:
+        cache.records = walk.learnt
+    return walk.snapshot()
+
+
+def _no_progress() -> None:
+    return
+
+
+class _Walk:
+    """One walk over the tracked part of a workspace."""
+
+    def __init__(
+        self, root: Path, exclude: Sequence[str], known: dict[str, bytes], on_progress: Callable[[], None]
+    ) -> None:
+        self._root = os.fspath(root)
+        self._excluded = _matcher(exclude)
+        self._known = known
+        self._on_progress = on_progress
+        self._started_ns = time.time_ns()
+        self._found: dict[str, TrackedFile | TrackedLink] = {}
+        self._skipped: dict[str, Skipped] = {}
+        self._files_read = 0
+        self.learnt: dict[str, bytes] = {}
+
+    def snapshot(self) -> Snapshot:
+        """Return what was found."""
+        # The order of code points is the order of UTF-8 bytes, except for the surrogates that stand for stray bytes.
+        order: Callable[[str], bytes] | None = None
+        if any(entry.encoded for entry in self._found.values()):
+            order = os.fsencode
+        entries = tuple([self._found[path] for path in sorted(self._found, key=order)])
+        sizes = [entry.size for entry in entries if isinstance(entry, TrackedFile)]
+        return Snapshot(
+            snapshot_id=snapshot_id(entries),
+            entries=entries,
+            skipped=tuple(self._skipped[path] for path in sorted(self._skipped, key=os.fsencode)),
+            size_bytes=sum(sizes),
+            files=len(sizes),
+            links=len(entries) - len(sizes),
+            files_read=self._files_read,
+        )
+
+    def include(self, path: str) -> None:
+        """Walk one included path. Its own parts may be hidden; what is below it may not."""
+        parts = [part for part in path.split("/") if part not in {"", "."}]
+        if path.startswith("/") or ".." in parts or "\0" in path:
+            raise PathRefused(
+                f"{path!r} is not below the workspace", where="snapshot.include", remedy="Name a path below the root."
+            )
+        if SKIPPED_NAMES.intersection(parts) or (parts and parts[0] in OWN_DIRECTORIES):
+            return
+        opened: list[int] = []
+        try:
+            opened.append(self._open_directory(self._root, None, "."))
+            for at, part in enumerate(parts[:-1], 1):
+                opened.append(self._open_directory(part, opened[-1], "/".join(parts[:at])))
+            if parts:
+                self._take(opened[-1], parts[-1], "/".join(parts), len(parts))
+            else:
+                self._directory(opened[-1], "", 0)
+        except OSError as error:  # absent, or reached through a link, which is not followed
+            if error.errno not in _VANISHED | _OTHER_KIND:
+                raise
+        finally:
+            for fd in opened:
+                os.close(fd)
+
+    def _open_directory(self, name: str, parent: int | None, path: str) -> int:
+        try:
+            return os.open(name, _DIRECTORY_FLAGS if parent is not None else os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
+        except OSError as error:
+            if error.errno in _VANISHED | _OTHER_KIND:
+                raise
+            raise _unreadable(path, error) from error
+
+    def _directory(self, fd: int, prefix: str, depth: int) -> None:
+        if depth > DEPTH_MAX:
+            raise SnapshotError(
+                f"directories are nested more than {DEPTH_MAX} deep",
+                where=prefix,
+                remedy="Remove the directory, or list it under snapshot.exclude.",
+            )
+        directories = []
+        for entry in self._entries(fd, prefix):
+            name = entry.name
+            if name[0] == "." or name in SKIPPED_NAMES or (not prefix and name in OWN_DIRECTORIES):
+                continue
+            path = prefix + name
+            if self._excluded is not None and self._excluded(path):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                directories.append((name, path))
+            elif not entry.is_file(follow_symlinks=False) or not self._file(fd, entry, path):
+                self._take(fd, name, path, depth + 1)
+        for name, path in directories:
+            self._take(fd, name, path, depth + 1)
+
+    def _entries(self, fd: int, prefix: str) -> Iterator[os.DirEntry[str]]:
+        try:
+            with os.scandir(fd) as found:
+                yield from found
+        except OSError as error:
+            raise _unreadable(prefix, error) from error
+
+    def _file(self, fd: int, entry: os.DirEntry[str], path: str) -> bool:
+        """Take a regular file at the first try; False: look again."""
+        try:
+            return self._regular(fd, entry.name, path, entry.stat(follow_symlinks=False))
+        except FileNotFoundError:
+            return True
+
+    def _take(self, fd: int, name: str, path: str, depth: int) -> None:
+        """Take whatever has that name. It may become another thing while we look, but not for ever."""
+        for _ in range(_TRIES_MAX):
+            try:
+                if self._look(fd, name, path, depth):
+                    return
+            except OSError as error:
+                if error.errno in _VANISHED:
+                    return
+                if error.errno not in _OTHER_KIND:
+                    raise _unreadable(path, error) from error
+        raise SnapshotError(
+            "the file changes all the time while it is read",
+            where=path,
+            remedy="Stop the program that writes it, or list it under snapshot.exclude.",
+        )
+
+    def _look(self, fd: int, name: str, path: str, depth: int) -> bool:
+        found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        if stat.S_ISREG(found.st_mode):
+            return self._regular(fd, name, path, found)
+        if stat.S_ISDIR(found.st_mode):
+            child = self._open_directory(name, fd, path)
+            try:
+                self._directory(child, f"{path}/", depth)
+            finally:
+                os.close(child)
+        elif stat.S_ISLNK(found.st_mode):
+            self._link(path, os.readlink(name, dir_fd=fd), found)
+        else:
+            text = written_name(path)
+            self._skipped[path] = Skipped(text or path, mode_kind(found.st_mode), text is not None)
+        return True
+
+    def _link(self, path: str, target: str, found: os.stat_result) -> None:
+        if written_name(path) is None and written_name(target) is None:
+            self._found[path] = TrackedLink(path, target, found.st_mtime_ns)
+            return
+        texts = [written_name(text) or text.replace("%", "%25") for text in (path, target)]
+        self._found[path] = TrackedLink(texts[0], texts[1], found.st_mtime_ns, encoded=True)
+
+    def _regular(self, fd: int, name: str, path: str, found: os.stat_result) -> bool:
+        """Take a regular file; False when it changed meanwhile."""
+        mark = fingerprint(found)
+        record = self._known.get(path)
+        if record is None or record[:FINGERPRINT_BYTES] != mark:
+            digest = self._hash(fd, name, path, found.st_size, mark)
+            if digest is None:
+                return False
+            record = mark + digest
+        if not is_racy(found, self._started_ns):
+            self.learnt[path] = record
+        checksum = f"sha256:{record[FINGERPRINT_BYTES:].hex()}"
+        text = written_name(path)
+        self._found[path] = TrackedFile(text or path, checksum, found.st_size, found.st_mtime_ns, text is not None)
+        if not len(self._found) % _ENTRIES_PER_PROGRESS:
+            self._on_progress()
+        return True
+
+    def _hash(self, parent: int, name: str, path: str, size_bytes: int, mark: bytes) -> bytes | None:
+        """Return the SHA-256 of a file that is before and after reading what ``mark`` says, None if it is not."""
+        try:
+            fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
+        except OSError as error:
+            if error.errno in _VANISHED | _OTHER_KIND:
+                return None
+            raise _unreadable(path, error) from error
+        try:
+            digest = self._content(fd, size_bytes)
+            after = os.fstat(fd)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        finally:
+            os.close(fd)
+        self._files_read += 1
+        return digest if fingerprint(after) == mark else None
+
+    def _content(self, fd: int, size_bytes: int) -> bytes:
+        if size_bytes < _CHUNK_BYTES:  # one read: a byte less than asked for is the end of the file
+            return hashlib.sha256(os.read(fd, size_bytes + 1)).digest()
+        digest = hashlib.sha256()
+        chunks = 0
+        while chunk := os.read(fd, _CHUNK_BYTES):
+            digest.update(chunk)
+            chunks += 1
+            if chunks % _CHUNKS_PER_PROGRESS == 0:
+                self._on_progress()
+        return digest.digest()
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str], object] | None:
+    shapes = []
+    for pattern in patterns:
+        plain = pattern.removeprefix("./").rstrip("/")
+        shapes.append(("" if "/" in plain else "(?s:.*/)?") + fnmatch.translate(plain.lstrip("/")))
+    return re.compile("|".join(f"(?:{shape})" for shape in shapes)).match if shapes else None
+
+
+def _unreadable(path: str, error: OSError) -> SnapshotError:
+    return SnapshotError(
+        f"cannot be read: {error.strerror}",
+        where=written_name(path) or path or ".",
+        remedy="Make it readable, or list it under snapshot.exclude.",
+    )
