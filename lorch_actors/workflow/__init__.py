@@ -1,1 +1,5 @@
-"""The functional core: what an entry means and what comes next. Pure values and functions; imports `protocol` only."""
+"""The functional core: what an entry means (`fold`) and what comes next (`decide`).
+
+Pure values and pure functions; imports `protocol` and nothing else. Time, randomness and identities come in as
+arguments, so a run, its resume, its verification and its simulation are the same computation.
+"""

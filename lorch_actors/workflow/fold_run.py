@@ -1,0 +1,238 @@
+"""What happens to the run and its tasks, as the ledger tells it: declared, started, captured, committed, finished."""
+
+from typing import Final
+
+import msgspec
+from msgspec.structs import replace
+
+from lorch_actors.errors import FailureCode
+from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.messages import Action
+from lorch_actors.workflow.state import (
+    Agent,
+    Meaning,
+    NotBefore,
+    Run,
+    RunStatus,
+    Stage,
+    Step,
+    Task,
+    TaskCommit,
+    TaskStatus,
+    Told,
+    with_task,
+)
+from lorch_actors.workflow.system import (
+    BranchCreated,
+    CommitFailed,
+    CommitIntended,
+    CommitMade,
+    FailureNote,
+    Payload,
+    RunFinished,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    SnapshotCaptured,
+    SnapshotFailed,
+    SnapshotRequested,
+    TaskDeclared,
+    TaskFinished,
+    TaskStarted,
+    WorkspaceDrift,
+)
+
+FIRST_STEP: Final = Step(Action.IMPLEMENT, 1)
+
+
+def _run_started(run: Run, note: RunStarted, told: Told) -> Run:
+    if run.started:
+        return run
+    return replace(
+        run,
+        started=True,
+        started_at=told.occurred_at,
+        policy=_policy(note),
+        agent_settings={role: given for role, given in note.agents.items() if isinstance(given, dict)},
+        snapshot_settings=note.snapshot,
+        on_failure=note.on_failure,
+        git=note.git,
+        task_count=note.task_count,
+        first_steps=note.first_steps,
+    )
+
+
+def _policy(note: RunStarted) -> Policy:
+    try:
+        return msgspec.convert(note.policy, Policy)
+    except msgspec.ValidationError:
+        return Policy()
+
+
+def _task_declared(run: Run, note: TaskDeclared, told: Told) -> Run:
+    if told.task_id in run.tasks:
+        return run
+    return with_task(run, Task(task_id=told.task_id, declared=note.task))
+
+
+def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
+    task = run.tasks.get(told.task_id)
+    if task is None or task.status is not TaskStatus.PENDING:
+        return run
+    task = replace(
+        task,
+        status=TaskStatus.RUNNING,
+        step=task.step or FIRST_STEP,
+        rounds=(task.step or FIRST_STEP).round,
+        next_step=max(task.next_step, note.first_step),
+        started_at=task.started_at or told.occurred_at,
+    )
+    return replace(with_task(run, task), current=task.task_id)
+
+
+def _run_resumed(run: Run, note: RunResumed, _told: Told) -> Run:
+    agents = {role: Agent(restarts=a.restarts, not_before=_on_wall(a)) for role, a in run.agents.items()}
+    clean = run.stopped is not None
+    run = replace(run, agents=agents, resumes=note.nth, first_steps=note.first_steps, stopped=None, drift_due=True)
+    tasks = {task_id: _resumed(task, run, clean=clean) for task_id, task in run.tasks.items()}
+    run = replace(run, tasks=tasks)
+    return _retrying(run) if note.retry_failed and run.status is RunStatus.FAILED else run
+
+
+def _on_wall(agent: Agent) -> NotBefore | None:
+    return None if agent.not_before is None else replace(agent.not_before, steady_ms=None)
+
+
+def _resumed(task: Task, run: Run, *, clean: bool) -> Task:
+    next_step = max(task.next_step, run.first_steps.get(task.task_id, 1))
+    if task.pending is None:
+        return replace(task, next_step=next_step)
+    deaths = 0 if clean else task.pending.deaths + 1
+    return replace(task, next_step=next_step, pending=replace(task.pending, delivered_to=None, deaths=deaths))
+
+
+def _retrying(run: Run) -> Run:
+    """Return the run with its failed tasks to be done anew.
+
+    Where failed work was set aside, the tree no longer holds what the failed step was about: such a task starts over.
+    """
+    tasks = {
+        task_id: _anew(task, from_start=run.git.mode == "commit") if task.status is TaskStatus.FAILED else task
+        for task_id, task in run.tasks.items()
+    }
+    return replace(run, status=RunStatus.RUNNING, completed_at=None, current=None, tasks=tasks)
+
+
+def _anew(task: Task, *, from_start: bool) -> Task:
+    key = task.pending.command.idempotency_key if task.pending else None
+    step = FIRST_STEP if from_start or task.step is None else task.step
+    return Task(
+        task_id=task.task_id,
+        declared=task.declared,
+        step=replace(step, retry_of=key or task.last_key or task.task_id),
+        next_step=task.next_step,
+        attempts=task.attempts,
+        started_at=task.started_at,
+    )
+
+
+def _run_stopped(run: Run, note: RunStopped, _told: Told) -> Run:
+    return replace(run, stopped=FailureNote(note.code, note.message))
+
+
+def _run_finished(run: Run, note: RunFinished, told: Told) -> Run:
+    if note.status not in tuple(RunStatus):
+        return run
+    return replace(run, status=RunStatus(note.status), completed_at=told.occurred_at, current=None)
+
+
+def _snapshot_requested(run: Run, _note: SnapshotRequested, told: Told) -> Run:
+    task = run.task
+    if task is None or task.task_id != told.task_id:
+        return run
+    return with_task(run, replace(task, snapshot_requested=True))
+
+
+def _snapshot_captured(run: Run, note: SnapshotCaptured, told: Told) -> Run:
+    task = run.task
+    if task is None or task.task_id != told.task_id or task.snapshot_id is not None:
+        return run
+    return with_task(run, replace(task, snapshot_id=note.snapshot_id))
+
+
+def _snapshot_failed(run: Run, note: SnapshotFailed, told: Told) -> Run:
+    task = run.task
+    if task is None or task.task_id != told.task_id or task.ended:
+        return run
+    return with_task(run, replace(task, ended=True, failure=FailureNote(FailureCode.SNAPSHOT_FAILED, note.message)))
+
+
+def _workspace_drift(run: Run, _note: WorkspaceDrift, _told: Told) -> Run:
+    return replace(run, drift_due=False)
+
+
+def _branch_created(run: Run, _note: BranchCreated, _told: Told) -> Run:
+    return replace(run, git_begun=True)
+
+
+def _commit_intended(run: Run, note: CommitIntended, told: Told) -> Run:
+    task = run.tasks.get(told.task_id)
+    if task is None:
+        return run
+    commit = TaskCommit(purpose=note.purpose, branch=note.branch, intended_at=told.occurred_at)
+    return with_task(run, replace(task, commit=commit))
+
+
+def _commit_made(run: Run, note: CommitMade, told: Told) -> Run:
+    task = run.tasks.get(told.task_id)
+    if task is None or task.commit is None:
+        return run
+    commit = replace(task.commit, made=True, branch=note.branch, commit=note.commit, files=note.files)
+    return with_task(run, replace(task, commit=commit))
+
+
+def _commit_failed(run: Run, note: CommitFailed, told: Told) -> Run:
+    task = run.tasks.get(told.task_id)
+    if task is None:
+        return replace(run, git_failure=note.message)
+    failure = task.failure or FailureNote(FailureCode.GIT_FAILED, note.message)
+    commit = task.commit and replace(task.commit, failure=note.message)
+    return replace(with_task(run, replace(task, commit=commit, failure=failure)), git_failure=note.message)
+
+
+def _task_finished(run: Run, note: TaskFinished, told: Told) -> Run:
+    task = run.tasks.get(told.task_id)
+    if task is None or note.status not in {TaskStatus.COMPLETED, TaskStatus.FAILED}:
+        return run
+    completed = note.status == TaskStatus.COMPLETED
+    task = replace(
+        task,
+        status=TaskStatus(note.status),
+        stage=Stage.COMPLETE if completed else task.stage,
+        failure=note.failure,
+        last_key=task.pending.command.idempotency_key if task.pending else task.last_key,
+        pending=None,
+        ended=True,
+        claims={},
+        finished_at=told.occurred_at,
+    )
+    return replace(with_task(run, task), current=None)
+
+
+MEANINGS: Final[dict[type[Payload], Meaning]] = {
+    RunStarted: _run_started,
+    RunResumed: _run_resumed,
+    RunStopped: _run_stopped,
+    RunFinished: _run_finished,
+    TaskDeclared: _task_declared,
+    TaskStarted: _task_started,
+    TaskFinished: _task_finished,
+    SnapshotRequested: _snapshot_requested,
+    SnapshotCaptured: _snapshot_captured,
+    SnapshotFailed: _snapshot_failed,
+    WorkspaceDrift: _workspace_drift,
+    BranchCreated: _branch_created,
+    CommitIntended: _commit_intended,
+    CommitMade: _commit_made,
+    CommitFailed: _commit_failed,
+}

@@ -1,0 +1,335 @@
+"""What the orchestrator itself writes into the ledger: every ``system.*`` event with the shape of its payload.
+
+One frozen struct per event; `event_of` wraps it into a wire event whose id is derived from its cause, `payload_of`
+reads it back. A payload that does not fit its shape reads as nothing, so that folding stays total.
+"""
+
+from typing import Any, ClassVar, Final, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from lorch_actors.protocol.ids import system_message_id
+from lorch_actors.protocol.messages import AgentRole, AgentType, Event, Object, Sender
+from lorch_actors.protocol.times import to_timestamp
+
+SYSTEM: Final = Sender(agent_type=AgentType.SYSTEM)
+
+
+class Payload(Struct, frozen=True, omit_defaults=True):
+    """Base of all payloads; ``name`` is the event's name without ``system.``."""
+
+    name: ClassVar[str] = ""
+
+
+P = TypeVar("P", bound=Payload)
+
+
+class ProcessRef(Struct, frozen=True):
+    """A process as it can be found again for certain: boot, pid and start time in clock ticks."""
+
+    boot_id: str
+    pid: int
+    start_ticks: int
+
+
+class FailureNote(Struct, frozen=True, omit_defaults=True):
+    """Why something failed: a `FailureCode` (or the code an agent gave), a sentence, and the agent concerned."""
+
+    code: str
+    message: str
+    agent: str | None = None
+
+
+class GitPlan(Struct, frozen=True, omit_defaults=True):
+    """How the run treats git: ``commit`` or ``off`` with the reason; branch of the run, commit and branch it left."""
+
+    mode: str = "off"
+    reason: str = ""
+    branch: str = ""
+    base: str = ""
+    start_branch: str = ""
+
+
+class FileRef(Struct, frozen=True):
+    """A file below the workspace, with what it has to hold."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class RunStarted(Payload, frozen=True, omit_defaults=True):
+    """Everything a resume needs, so that a changed configuration does not change a run."""
+
+    name: ClassVar[str] = "run_started"
+    policy: Object
+    agents: Object
+    task_count: int
+    tasks: list[Object] | None = None
+    tasks_file: FileRef | None = None
+    snapshot: Object = field(default_factory=dict)
+    on_failure: str = "continue"
+    git: GitPlan = GitPlan()
+    first_steps: dict[str, int] = field(default_factory=dict)
+    workspace_root: str = ""
+    host: str = ""
+    command: list[str] = field(default_factory=list)
+    version: str = ""
+    process: ProcessRef | None = None
+
+
+class RunResumed(Payload, frozen=True, omit_defaults=True):
+    """A new orchestrator took over: no agent is up, deliveries are void."""
+
+    name: ClassVar[str] = "run_resumed"
+    nth: int
+    first_steps: dict[str, int] = field(default_factory=dict)
+    retry_failed: bool = False
+    config_changes: list[str] = field(default_factory=list)
+    process: ProcessRef | None = None
+
+
+class RunStopped(Payload, frozen=True, omit_defaults=True):
+    """The orchestrator stopped in good order before the end; resumable."""
+
+    name: ClassVar[str] = "run_stopped"
+    nth: int
+    code: str
+    message: str
+
+
+class RunFinished(Payload, frozen=True, omit_defaults=True):
+    """The run is over."""
+
+    name: ClassVar[str] = "run_finished"
+    status: str
+
+
+class TaskDeclared(Payload, frozen=True, omit_defaults=True):
+    """One task of the run, in order."""
+
+    name: ClassVar[str] = "task_declared"
+    index: int
+    task: Object
+
+
+class TaskStarted(Payload, frozen=True, omit_defaults=True):
+    """The task is under way; its steps count from ``first_step``."""
+
+    name: ClassVar[str] = "task_started"
+    first_step: int
+    title: str = ""
+
+
+class TaskFinished(Payload, frozen=True, omit_defaults=True):
+    """The task is over: ``completed`` or ``failed``."""
+
+    name: ClassVar[str] = "task_finished"
+    status: str
+    failure: FailureNote | None = None
+
+
+class SnapshotRequested(Payload, frozen=True, omit_defaults=True):
+    """The snapshotter is to capture the tree for this task."""
+
+    name: ClassVar[str] = "snapshot_requested"
+
+
+class SnapshotCaptured(Payload, frozen=True, omit_defaults=True):
+    """The manifest is on disk."""
+
+    name: ClassVar[str] = "snapshot_captured"
+    snapshot_id: str
+    files: int = 0
+    size_bytes: int = 0
+    skipped: int = 0
+    manifest: str = ""
+
+
+class SnapshotFailed(Payload, frozen=True, omit_defaults=True):
+    """A tracked file could not be read."""
+
+    name: ClassVar[str] = "snapshot_failed"
+    message: str
+
+
+class WorkspaceDrift(Payload, frozen=True, omit_defaults=True):
+    """Tracked files that differ from the task's snapshot without any step having claimed them."""
+
+    name: ClassVar[str] = "workspace_drift"
+    count: int
+    paths: list[str] = field(default_factory=list)
+
+
+class AgentStarted(Payload, frozen=True, omit_defaults=True):
+    """An incarnation is up: events of that role are from now on its events."""
+
+    name: ClassVar[str] = "agent_started"
+    agent_type: AgentRole
+    agent_id: str
+    process: ProcessRef | None = None
+
+
+class AgentStartFailed(Payload, frozen=True, omit_defaults=True):
+    """The agent's command cannot be executed."""
+
+    name: ClassVar[str] = "agent_start_failed"
+    agent_type: AgentRole
+    agent_id: str
+    message: str
+
+
+class AgentExited(Payload, frozen=True, omit_defaults=True):
+    """The incarnation is gone, its process tree with it, and its output read to the end."""
+
+    name: ClassVar[str] = "agent_exited"
+    agent_type: AgentRole
+    agent_id: str
+    code: int | None = None
+    signal: int | None = None
+    reason: str = ""
+
+
+class AgentHung(Payload, frozen=True, omit_defaults=True):
+    """The incarnation is alive but of no use; its actor ends it."""
+
+    name: ClassVar[str] = "agent_hung"
+    agent_type: AgentRole
+    agent_id: str
+    code: str
+    message: str
+
+
+class CommandTimedOut(Payload, frozen=True, omit_defaults=True):
+    """The delivery's time is up."""
+
+    name: ClassVar[str] = "command_timed_out"
+    agent_id: str
+    delivery: int
+    message: str
+
+
+class RetryScheduled(Payload, frozen=True, omit_defaults=True):
+    """A delivery (or an idle incarnation) was lost; the next start is not before the given time.
+
+    attempt: of the next delivery. waited_ms: of the delay, what the agent asked for; such a wait is no restart and uses
+    up no attempt. Whoever is ``agent_id`` is ended.
+    """
+
+    name: ClassVar[str] = "retry_scheduled"
+    agent_type: AgentRole
+    attempt: int
+    delay_ms: int
+    not_before: str
+    code: str
+    message: str
+    agent_id: str | None = None
+    waited_ms: int = 0
+
+
+class CommandFailed(Payload, frozen=True, omit_defaults=True):
+    """The command is given up, and with it the task. Whoever is ``agent_id`` is ended."""
+
+    name: ClassVar[str] = "command_failed"
+    failure: FailureNote
+    agent_id: str | None = None
+
+
+class ArtifactsVerified(Payload, frozen=True, omit_defaults=True):
+    """The artifacts of the event with that ``seq`` are as claimed."""
+
+    name: ClassVar[str] = "artifacts_verified"
+    event_seq: int
+    warnings: list[Object] = field(default_factory=list)
+
+
+class ArtifactsRejected(Payload, frozen=True, omit_defaults=True):
+    """An artifact of the event with that ``seq`` is not as claimed."""
+
+    name: ClassVar[str] = "artifacts_rejected"
+    event_seq: int
+    code: str
+    message: str
+    problems: list[Object] = field(default_factory=list)
+
+
+class BranchCreated(Payload, frozen=True, omit_defaults=True):
+    """The run's branch is there and checked out."""
+
+    name: ClassVar[str] = "branch_created"
+    branch: str
+    base: str
+
+
+class CommitIntended(Payload, frozen=True, omit_defaults=True):
+    """The task's changes are about to be committed (``commit``) or set aside (``set_aside``)."""
+
+    name: ClassVar[str] = "commit_intended"
+    purpose: str
+    branch: str
+
+
+class CommitMade(Payload, frozen=True, omit_defaults=True):
+    """They are; ``commit`` is empty when nothing had changed."""
+
+    name: ClassVar[str] = "commit_made"
+    purpose: str
+    branch: str
+    commit: str = ""
+    files: int = 0
+
+
+class CommitFailed(Payload, frozen=True, omit_defaults=True):
+    """git refused."""
+
+    name: ClassVar[str] = "commit_failed"
+    purpose: str
+    message: str
+
+
+class ActorRestarted(Payload, frozen=True, omit_defaults=True):
+    """A supervisor restarted one of its children."""
+
+    name: ClassVar[str] = "actor_restarted"
+    actor: str
+    reason: str
+    count: int
+
+
+class WorkerStarted(Payload, frozen=True, omit_defaults=True):
+    """A worker process is up."""
+
+    name: ClassVar[str] = "worker_started"
+    actor: str
+    process: ProcessRef
+
+
+PAYLOADS: Final[dict[str, type[Payload]]] = {f"system.{kind.name}": kind for kind in Payload.__subclasses__()}
+
+
+def event_of(payload: Payload, *, task_id: str, correlation_id: str, now_ms: int, cause: tuple[object, ...]) -> Event:
+    """Wrap a payload into a wire event; the message id follows from name and cause alone. ``now_ms``: since epoch."""
+    return Event(
+        message_id=system_message_id(payload.name, *(str(part) for part in cause)),
+        correlation_id=correlation_id,
+        task_id=task_id,
+        sender=SYSTEM,
+        event=f"system.{payload.name}",
+        payload=msgspec.to_builtins(payload),
+        occurred_at=to_timestamp(now_ms),
+    )
+
+
+def payload_of(event: Event, kind: type[P]) -> P | None:
+    """Return the event's payload as ``kind``, or None when it does not have that shape."""
+    try:
+        return msgspec.convert(event.payload, kind)
+    except msgspec.ValidationError:
+        return None
+
+
+def as_object(value: Struct) -> dict[str, Any]:
+    """Return the struct as a JSON object."""
+    found: dict[str, Any] = msgspec.to_builtins(value)
+    return found
