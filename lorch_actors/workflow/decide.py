@@ -53,11 +53,11 @@ def decide(run: Run, now: Moment, draw: float) -> Decision:
         return _close(run, task, now)
     broken = next((run.agent(role).broken for role in LOOP_ROLES if run.agent(role).broken), None)
     if broken is not None:
-        return _give_up(task, broken, now)
+        return _give_up(run, task, broken, now)
     starts = _eager_starts(run)
     if task.snapshot_id is None:
-        ask = _append(task, SnapshotRequested(), now)
-        return Decision((*starts, Capture(task.task_id) if task.snapshot_requested else ask))
+        ask = _append(run, task, SnapshotRequested(), now)
+        return Decision((*starts, Capture(task.task_id, run.resumes) if task.snapshot_requested else ask))
     if run.drift_due:
         claimed = tuple(task.claims)
         starts = (*starts, CheckDrift(task.task_id, task.snapshot_id, claimed, run.resumes))
@@ -75,7 +75,7 @@ def _next_task(run: Run, now: Moment) -> Decision:
     first_step = max(task.next_step, run.first_steps.get(task.task_id, 1))
     title = task.declared.get("title")
     started = TaskStarted(first_step, title if isinstance(title, str) else "")
-    return Decision((_append(task, started, now), *_eager_starts(run)))
+    return Decision((_append(run, task, started, now), *_eager_starts(run)))
 
 
 def _eager_starts(run: Run) -> tuple[Order, ...]:
@@ -91,7 +91,7 @@ def _step(run: Run, task: Task, now: Moment, draw: float) -> Decision:
     pending = task.pending
     if pending is not None:
         if pending.deaths >= run.policy.max_orchestrator_deaths:
-            return _give_up(task, _death_note(pending), now)
+            return _give_up(run, task, _death_note(pending), now)
         if pending.loss is not None:
             return Decision((after_loss(run, task, pending, pending.loss, now, draw),))
         if pending.answer is not None:
@@ -131,7 +131,7 @@ def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decisi
     assert pending.delivered_to is not None
     message = f"no answer to {command.action} within {limit_s:g} s; agents.{role}.timeouts_s.{command.action} sets it"
     note = CommandTimedOut(pending.delivered_to, pending.deliveries, message)
-    return Decision((_append(task, note, now, command.correlation_id, pending.deliveries),))
+    return Decision((_append(run, task, note, now, command.correlation_id, pending.deliveries),))
 
 
 def _on_answer(task: Task, pending: Pending, answer: Answer, now: Moment) -> Order:
@@ -162,9 +162,9 @@ def _death_note(pending: Pending) -> FailureNote:
     return FailureNote(FailureCode.ORCHESTRATOR_CRASH_LOOP, message, ROLE_OF_ACTION[pending.command.action])
 
 
-def _give_up(task: Task, failure: FailureNote, now: Moment) -> Decision:
+def _give_up(run: Run, task: Task, failure: FailureNote, now: Moment) -> Decision:
     agent_id = task.pending.delivered_to if task.pending else None
-    return Decision((_append(task, CommandFailed(failure, agent_id), now, task.attempts),))
+    return Decision((_append(run, task, CommandFailed(failure, agent_id), now, task.attempts),))
 
 
 def _close(run: Run, task: Task, now: Moment) -> Decision:
@@ -174,7 +174,7 @@ def _close(run: Run, task: Task, now: Moment) -> Decision:
     if run.git.mode == "commit" and run.git_begun and not _git_done(task):
         return Decision((_commit_order(run, task, now),))
     status = TaskStatus.FAILED if task.failure else TaskStatus.COMPLETED
-    return Decision((_append(task, TaskFinished(status, task.failure), now, task.attempts),))
+    return Decision((_append(run, task, TaskFinished(status, task.failure), now, task.attempts),))
 
 
 def _git_done(task: Task) -> bool:
@@ -185,16 +185,20 @@ def _commit_order(run: Run, task: Task, now: Moment) -> Order:
     purpose = "set_aside" if task.failure else "commit"
     if task.commit is None:
         branch = f"lorch-failed/{run.run_id}/{task.task_id}" if task.failure else run.git.branch
-        return _append(task, CommitIntended(purpose, branch), now, purpose, task.attempts)
+        return _append(run, task, CommitIntended(purpose, branch), now, purpose, task.attempts)
     title = task.declared.get("title") or task.declared.get("goal") or task.task_id
     reason = task.failure.message if task.failure else ""
     return Commit(task.task_id, task.commit.purpose, str(title), task.commit.intended_at, reason)
 
 
-def _append(task: Task, payload: Payload, now: Moment, *cause: object) -> Append:
+def _append(run: Run, task: Task, payload: Payload, now: Moment, *cause: object) -> Append:
     correlation = task.pending.command.correlation_id if task.pending else task.task_id
     event = event_of(
-        payload, task_id=task.task_id, correlation_id=correlation, now_ms=now.wall_ms, cause=(task.task_id, *cause)
+        payload,
+        task_id=task.task_id,
+        correlation_id=correlation,
+        now_ms=now.wall_ms,
+        cause=(task.task_id, run.resumes, *cause),
     )
     return Append(event)
 

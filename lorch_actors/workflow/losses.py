@@ -31,7 +31,7 @@ def after_loss(run: Run, task: Task, pending: Pending, loss: Loss, now: Moment, 
             agent_id=_alive(run, role, pending),
             waited_ms=0 if loss.counted else max(1, delay_ms),
         )
-    return _append(task, note, now, pending.command.correlation_id, pending.deliveries)
+    return _append(run, task, note, now, pending.command.correlation_id, pending.deliveries)
 
 
 def after_idle_death(run: Run, task: Task, role: AgentRole, loss: Loss, now: Moment, draw: float) -> Append:
@@ -39,7 +39,7 @@ def after_idle_death(run: Run, task: Task, role: AgentRole, loss: Loss, now: Mom
     agent = run.agent(role)
     correlation = task.pending.command.correlation_id if task.pending else task.task_id
     if agent.restarts >= run.policy.max_agent_restarts:
-        return _append(task, CommandFailed(_restart_limit(run, role, loss)), now, correlation, task.attempts)
+        return _append(run, task, CommandFailed(_restart_limit(run, role, loss)), now, correlation, task.attempts)
     delay_ms = backoff_ms(run.policy.retry.backoff, agent.restarts, draw)
     note = RetryScheduled(
         agent_type=role,
@@ -49,7 +49,7 @@ def after_idle_death(run: Run, task: Task, role: AgentRole, loss: Loss, now: Mom
         code=loss.code,
         message=loss.message,
     )
-    return _append(task, note, now, correlation, "idle", role, run.resumes, agent.starts)
+    return _append(run, task, note, now, correlation, "idle", role, agent.starts)
 
 
 def backoff_ms(backoff: Backoff, restarts: int, draw: float) -> int:
@@ -104,9 +104,6 @@ def _alive(run: Run, role: AgentRole, pending: Pending) -> str | None:
     return up if up is not None and up == pending.delivered_to else None
 
 
-def _append(task: Task, note: Payload, now: Moment, correlation: str, *cause: object) -> Append:
-    return Append(
-        event_of(
-            note, task_id=task.task_id, correlation_id=correlation, now_ms=now.wall_ms, cause=(correlation, *cause)
-        )
-    )
+def _append(run: Run, task: Task, note: Payload, now: Moment, correlation: str, *cause: object) -> Append:
+    whole = (correlation, run.resumes, *cause)
+    return Append(event_of(note, task_id=task.task_id, correlation_id=correlation, now_ms=now.wall_ms, cause=whole))

@@ -34,11 +34,12 @@ class Capture(Struct, frozen=True):
     """Capture the tree for this task; the answer is `snapshot_captured` or `snapshot_failed`."""
 
     task_id: str
+    nth: int
 
     @property
     def key(self) -> str:
-        """The task."""
-        return f"capture:{self.task_id}"
+        """The task, and how often the run was resumed: a failed task can be done anew."""
+        return f"capture:{self.task_id}:{self.nth}"
 
 
 class CheckDrift(Struct, frozen=True):
