@@ -1,0 +1,38 @@
+"""``lorch-agent NAME …``: start one of the built-in agents."""
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Final
+
+
+def _mockagent(arguments: Sequence[str]) -> int:
+    from lorch_actors.agents.mockagent import main
+
+    return main(arguments)
+
+
+def _exec(arguments: Sequence[str]) -> int:
+    from lorch_actors.agents.exec import main
+
+    return main(arguments)
+
+
+AGENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"mockagent": _mockagent, "exec": _exec}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent that is named first, with the rest of the arguments; return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    name = arguments[0] if arguments else "--help"
+    if name in AGENTS:
+        return AGENTS[name](arguments[1:])
+    usage = f"usage: lorch-agent {{{','.join(AGENTS)}}} …\nEach of them explains itself with --help."
+    if name in {"-h", "--help"}:
+        print(usage)
+        return 0 if arguments else 2
+    print(f"lorch-agent: there is no agent {name!r}\n{usage}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

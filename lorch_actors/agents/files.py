@@ -1,0 +1,83 @@
+"""Files that an agent writes and claims: below the workspace, with their true checksum.
+
+A path is looked at twice: as text, and after opening, by asking the kernel where the opened file really is. So a
+symbolic link may stand inside the workspace but never leads out of it.
+"""
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from lorch_actors.errors import PathRefused
+from lorch_actors.protocol.messages import Artifact
+from lorch_actors.storage import atomic, disk
+
+_CHUNK_BYTES: Final = 1 << 20
+_REMEDY: Final = "Name a path relative to the workspace, without '..'."
+
+
+def locate(workspace: Path, path: str) -> Path:
+    """Return the absolute path of a file below the workspace, which need not exist; raise PathRefused otherwise."""
+    parts = path.split("/")
+    if path.startswith("/") or "\0" in path or any(part in {"", ".", ".."} for part in parts):
+        raise PathRefused("the path is not a plain relative path", where=repr(path), remedy=_REMEDY)
+    root = os.path.realpath(workspace)
+    # The last component is not resolved: what is renamed over a link replaces the link.
+    directory = os.path.realpath(os.path.join(root, *parts[:-1]))
+    if directory != root and not directory.startswith(root + "/"):
+        raise PathRefused("a symbolic link leads out of the workspace", where=repr(path), remedy=_REMEDY)
+    return Path(directory, parts[-1])
+
+
+def write(workspace: Path, path: str, content: bytes) -> Artifact:
+    """Write a file whole or not at all, keeping the mode of one that exists; return the claim on it.
+
+    Raises PathRefused, and StorageError when the disk refuses.
+    """
+    target = locate(workspace, path)
+    disk.make_directory(target.parent)
+    mode = _mode(target)
+    atomic.write_atomic(target, content)
+    if mode is not None:
+        os.chmod(target, mode)
+    return Artifact(path=path, sha256="sha256:" + hashlib.sha256(content).hexdigest(), size=len(content))
+
+
+def claim(workspace: Path, path: str) -> Artifact:
+    """Return the claim on a file as it is now; raise PathRefused if it is absent, not regular or not ours."""
+    target = locate(workspace, path)
+    try:
+        # Neither follow a last link nor wait for the other end of a FIFO.
+        fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise PathRefused(f"cannot be read: {error.strerror}", where=repr(path)) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise PathRefused("is not a regular file", where=repr(path))
+        if os.readlink(f"/proc/self/fd/{fd}") != str(target):
+            raise PathRefused("moved while it was opened", where=repr(path))
+        digest, size_bytes = hashlib.sha256(), 0
+        while chunk := os.read(fd, _CHUNK_BYTES):
+            digest.update(chunk)
+            size_bytes += len(chunk)
+    finally:
+        os.close(fd)
+    return Artifact(path=path, sha256="sha256:" + digest.hexdigest(), size=size_bytes)
+
+
+def holds(workspace: Path, artifact: Artifact) -> bool:
+    """Tell whether a claim is true now."""
+    try:
+        return claim(workspace, artifact.path) == artifact
+    except PathRefused:
+        return False
+
+
+def _mode(path: Path) -> int | None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    return stat.S_IMODE(found.st_mode) if stat.S_ISREG(found.st_mode) else None

@@ -1,0 +1,244 @@
+"""What an agent says about one command: any number of remarks, then exactly one outcome."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lorch_actors.agents import files
+from lorch_actors.agents.journal import Journal, Outcome, outcome_of
+from lorch_actors.agents.wire import LineTooLong
+from lorch_actors.protocol.messages import (
+    TERMINAL_EVENTS,
+    AgentRole,
+    Artifact,
+    Command,
+    Event,
+    Log,
+    LogLevel,
+)
+from lorch_actors.protocol.times import to_timestamp
+
+Claims = Iterable[Artifact | str]
+"""Artifacts as claims, or as paths that are claimed as they are now."""
+
+_TESTS_STATUS: Final = frozenset({"pass", "fail"})
+_REVIEW_STATUS: Final = frozenset({"approved", "changes_requested"})
+
+
+def now_ms() -> int:
+    """Return the time of day in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+def fresh_id() -> str:
+    """Return an id for one message: agents never use one twice."""
+    return str(uuid.uuid4())
+
+
+class Voice(msgspec.Struct, frozen=True):
+    """Who speaks, to where, from which workspace. send: sends one message, see `Outlet.send`."""
+
+    role: AgentRole
+    agent_id: str
+    workspace: Path
+    send: Callable[[msgspec.Struct | Mapping[str, Any]], bytes]
+
+    def log(self, level: LogLevel, message: str, fields: dict[str, Any] | None = None) -> None:
+        """Send a remark for people, shortened to what fits."""
+        stamp = to_timestamp(now_ms())
+        try:
+            self.send(Log(level=level, message=message, fields=fields, timestamp=stamp))
+        except LineTooLong:
+            self.send(Log(level=level, message=message[:8192] + "…", timestamp=stamp))
+
+
+class Reply:
+    """The answer to one command. Methods that end the command may be called once in all; a second call is an error.
+
+    Events are checked before they are sent; a ValueError says what breaks the protocol.
+    """
+
+    def __init__(self, voice: Voice, command: Command, journal: Journal | None = None) -> None:
+        self.command = command
+        self.workspace = voice.workspace
+        self._voice = voice
+        self._journal = journal
+        self._claims: dict[str, Artifact] = {}
+        self.is_settled = False
+
+    def log(self, message: str, *, level: LogLevel = LogLevel.INFO, **fields: Any) -> None:
+        """Send a remark for people."""
+        self._voice.log(level, message, fields or None)
+
+    def progress(self, message: str = "", **payload: Any) -> None:
+        """Tell how far the work is. Only a builder has an event for that; from other roles it is a log message."""
+        if self._voice.role != "builder":
+            self._voice.log(LogLevel.INFO, message, payload or None)
+            return
+        self.say("builder.progress", payload={"message": message, **payload} if message else payload)
+
+    def artifact(self, path: str) -> Artifact:
+        """Announce a file as it is now; it will be among the artifacts of the outcome. Raises PathRefused."""
+        claim = files.claim(self.workspace, path)
+        self.produced(claim)
+        return claim
+
+    def produced(self, claim: Artifact) -> None:
+        """Announce a file whose checksum is known; it will be among the artifacts of the outcome."""
+        self._claims[claim.path] = claim
+        self.say("artifact.produced", payload={"path": claim.path}, artifacts=[claim])
+
+    def completed(
+        self, *, tests: Mapping[str, Any], artifacts: Claims = (), payload: Mapping[str, Any] | None = None
+    ) -> None:
+        """End a builder's command. tests: ``{"status": "pass"|"fail", "summary"?, "allowed_failures"?}``."""
+        if tests.get("status") not in _TESTS_STATUS:
+            raise ValueError(f"tests.status is {tests.get('status')!r}, allowed are 'pass' and 'fail'")
+        self.finish("builder.completed", payload={**(payload or {}), "tests": dict(tests)}, artifacts=artifacts)
+
+    def approved(self, summary: str = "", *, artifacts: Claims = (), **payload: Any) -> None:
+        """End a review: the changes are good."""
+        self._review("approved", summary, artifacts, payload)
+
+    def changes_requested(self, summary: str, *, artifacts: Claims = (), **payload: Any) -> None:
+        """End a review: the builder is to change something; `summary` and `payload` say what."""
+        self._review("changes_requested", summary, artifacts, payload)
+
+    def _review(self, status: str, summary: str, artifacts: Claims, payload: dict[str, Any]) -> None:
+        self.finish("review.completed", status=status, payload={"summary": summary, **payload}, artifacts=artifacts)
+
+    def spec_updated(self, summary: str = "", *, artifacts: Claims = (), **payload: Any) -> None:
+        """End the spec work and the task: the specification says now what the code does."""
+        self.finish("spec.updated", payload={"summary": summary, **payload}, artifacts=artifacts)
+
+    def spec_no_changes_needed(self, summary: str = "", **payload: Any) -> None:
+        """End the spec work and the task: the specification said so already."""
+        self.finish("spec.no_changes_needed", payload={"summary": summary, **payload})
+
+    def spec_changes_requested(self, summary: str, *, artifacts: Claims = (), **payload: Any) -> None:
+        """End the spec work: the builder is to change something; `summary` and `payload` say what."""
+        self.finish("spec.changes_requested", payload={"summary": summary, **payload}, artifacts=artifacts)
+
+    def proposed_tasks(self, payload: Mapping[str, Any]) -> None:
+        """End an intake or a discovery with ``plan_candidates`` and ``derived_tasks``."""
+        self.finish("orchestration.proposed_tasks", payload=payload)
+
+    def needs_clarification(self, payload: Mapping[str, Any]) -> None:
+        """End an intake with questions to the user."""
+        self.finish("orchestration.needs_clarification", payload=payload)
+
+    def plan_conflict(self, payload: Mapping[str, Any]) -> None:
+        """End an intake with plans that contradict each other."""
+        self.finish("orchestration.plan_conflict", payload=payload)
+
+    def error(
+        self, code: str, message: str, *, retryable: bool = False, retry_after_s: float | None = None, **payload: Any
+    ) -> None:
+        """End the command without success. retry_after_s: wait that long, then send it again (rate limits)."""
+        told = {"code": code, "message": message, "retryable": retryable, **payload}
+        self.finish("error", payload=told if retry_after_s is None else told | {"retry_after_s": retry_after_s})
+
+    def finish(
+        self,
+        event: str,
+        *,
+        status: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        artifacts: Claims = (),
+    ) -> None:
+        """End the command with this event. What was announced with `artifact` is claimed along with `artifacts`."""
+        if self.is_settled:
+            raise RuntimeError(f"the command has its outcome already; {event!r} would be a second one")
+        if self._voice.role not in TERMINAL_EVENTS.get(event, ()):
+            raise ValueError(f"a {self._voice.role} cannot end a command with {event!r}")
+        given = [files.claim(self.workspace, a) if isinstance(a, str) else a for a in artifacts]
+        claims = self._claims | {claim.path: claim for claim in given}
+        document = self.document(event, status=status, payload=payload, artifacts=[*claims.values()] or None)
+        if self._is_too_long(document):
+            document = self.document("error", payload=_too_long(event))
+        self.settle(document)
+
+    def _is_too_long(self, document: Mapping[str, Any]) -> bool:
+        from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES
+
+        return len(msgspec.json.encode(document)) > MESSAGE_MAX_BYTES
+
+    def again(self, outcome: Outcome) -> None:
+        """End the command with what it came to earlier."""
+        self.is_settled = True
+        self._voice.send(
+            self.document(outcome.event, status=outcome.status, payload=outcome.payload, artifacts=outcome.artifacts)
+        )
+
+    def say(
+        self,
+        event: str,
+        *,
+        status: str | None = None,
+        payload: Mapping[str, Any] | None = None,
+        artifacts: list[Artifact] | None = None,
+    ) -> None:
+        """Send an event that does not end the command. One that does not fit into a line becomes a warning."""
+        if event in TERMINAL_EVENTS:
+            raise ValueError(f"{event!r} ends a command: use `finish`")
+        document = self.document(event, status=status, payload=payload, artifacts=artifacts)
+        msgspec.convert(document, Event)
+        try:
+            self._voice.send(document)
+        except LineTooLong as error:
+            self._voice.log(LogLevel.WARN, f"left out a {event}: {error}")
+
+    def document(
+        self, event: str, *, status: str | None = None, payload: Any = None, artifacts: Any = None
+    ) -> dict[str, Any]:
+        """Return an event on this command as a plain object, unchecked and not sent."""
+        command = self.command
+        document: dict[str, Any] = {
+            "kind": "event",
+            "message_id": fresh_id(),
+            "correlation_id": command.correlation_id,
+            "task_id": command.task_id,
+            "from": {"agent_type": self._voice.role, "agent_id": self._voice.agent_id},
+            "event": event,
+        }
+        optional = {"status": status, "payload": payload, "artifacts": artifacts}
+        document |= {name: value for name, value in optional.items() if value is not None}
+        document["observed_version"] = {"snapshot_id": command.version.snapshot_id}
+        document["occurred_at"] = to_timestamp(now_ms())
+        return document
+
+    def settle(self, document: Mapping[str, Any]) -> None:
+        """Record and send a terminal event. What the orchestrator cannot accept is sent, but no outcome to remember."""
+        self.is_settled = True
+        outcome = outcome_of(document)
+        if self._journal is not None and outcome is not None and is_acceptable(document):
+            self._journal.finished(self.command.idempotency_key, outcome)
+        self._voice.send(document)
+
+
+def is_acceptable(document: Mapping[str, Any]) -> bool:
+    """Tell whether a terminal event keeps the protocol, so that the orchestrator can settle a command with it."""
+    try:
+        event = msgspec.convert(document, Event)
+    except msgspec.ValidationError:
+        return False
+    if event.sender.agent_type not in TERMINAL_EVENTS.get(event.event, ()):
+        return False
+    if event.event == "review.completed":
+        return event.status in _REVIEW_STATUS
+    if event.event == "builder.completed":
+        tests = (event.payload or {}).get("tests")
+        return isinstance(tests, Mapping) and tests.get("status") in _TESTS_STATUS
+    return True
+
+
+def _too_long(event: str) -> dict[str, Any]:
+    return {
+        "code": "message_too_long",
+        "message": f"the {event} does not fit into one line of 256 KiB; larger content travels as a file",
+        "retryable": False,
+    }
