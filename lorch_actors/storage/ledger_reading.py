@@ -1,0 +1,191 @@
+"""Reads ledgers: entry by entry, in bounded memory, each line proved before it is handed out.
+
+A reader changes nothing and needs no lock. What follows the last provable line is passed over in silence when nothing
+vouches for it: a writer may be at work there, or may have died there. Otherwise it is damage, and is named.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from lorch_actors.errors import LedgerDamaged
+from lorch_actors.protocol.invalid import InvalidLine
+from lorch_actors.protocol.messages import Entry
+from lorch_actors.protocol.parse import decode
+from lorch_actors.storage import disk
+from lorch_actors.storage.disk import StrPath
+from lorch_actors.storage.ledger_format import Position
+from lorch_actors.storage.ledger_legacy import is_legacy, legacy_messages
+from lorch_actors.storage.ledger_scan import Fault, Judgement, ProvenLine, Walk, fits, judge
+
+
+class LedgerLine(NamedTuple):
+    """One line as it stands in the file.
+
+    offset: where it starts. raw: its bytes without newline. message_json: the message without our key. A line of a
+    legacy ledger has an empty chain and ``durable`` 0.
+    """
+
+    seq: int
+    durable: int
+    chain: str
+    offset: int
+    raw: bytes
+    message_json: bytes
+
+    def end(self) -> Position:
+        """Return the place after this line: from there the next one is read."""
+        return Position(self.seq, self.chain, self.offset + len(self.raw) + 1)
+
+
+class Inspection(Struct, frozen=True):
+    """How a ledger ends.
+
+    end: the place after the last provable line. durable: the highest number some line says was on the disk.
+    tail_bytes: how much stands behind ``end`` that was never acknowledged. tail: what that is, in words.
+    """
+
+    end: Position
+    durable: int
+    legacy: bool = False
+    tail_bytes: int = 0
+    tail: str = ""
+
+
+def damaged(path: StrPath, fault: Fault, judgement: Judgement) -> LedgerDamaged:
+    """Return the error for a fault in what was acknowledged."""
+    return LedgerDamaged(
+        f"the ledger is damaged: {judgement.what}",
+        where=place_name(path, fault.before),
+        remedy="Restore the file from a backup, or start over with `run --new`. Nothing was changed.",
+    )
+
+
+def place_name(path: StrPath, before: Position) -> str:
+    """Return how errors name the line after a place: path, line number, byte offset."""
+    return f"{os.fsdecode(path)}, line {before.seq + 1}, byte {before.offset}"
+
+
+def read_entries(
+    path: StrPath, run_id: str, *, after: Position | None = None, upto_seq: int | None = None
+) -> Iterator[Entry]:
+    """Yield the entries after a place (default: all), up to and with ``upto_seq`` (default: the end).
+
+    Raises LedgerDamaged, StorageError.
+    """
+    fd = disk.open_read(path)
+    try:
+        if _reads_as_legacy(fd, run_id, after):
+            for place, _, message in legacy_messages(fd, os.fsdecode(path), after):
+                if upto_seq is not None and place.seq > upto_seq:
+                    return
+                yield Entry(place.seq, "", message)
+            return
+        for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
+            try:
+                yield Entry(seq, chain.decode(), decode(raw[:cut] + b"}"))
+            except InvalidLine as error:
+                raise LedgerDamaged(
+                    f"the ledger is damaged: line {seq} is sealed but no message: {error}",
+                    where=f"{os.fsdecode(path)}, line {seq}, byte {offset}",
+                    remedy="Was it written by a newer version? Use that one.",
+                ) from error
+    finally:
+        os.close(fd)
+
+
+def read_lines(
+    path: StrPath, run_id: str, *, after: Position | None = None, upto_seq: int | None = None
+) -> Iterator[LedgerLine]:
+    """Yield the lines after a place, as `read_entries` does, without looking into the messages."""
+    fd = disk.open_read(path)
+    try:
+        if _reads_as_legacy(fd, run_id, after):
+            for place, raw, _ in legacy_messages(fd, os.fsdecode(path), after):
+                if upto_seq is not None and place.seq > upto_seq:
+                    return
+                yield LedgerLine(place.seq, 0, "", place.offset - len(raw) - 1, raw, raw)
+            return
+        for line in _proven_lines(fd, path, run_id, after, upto_seq):
+            message_json = line.raw[: line.cut] + b"}"
+            yield LedgerLine(line.seq, line.durable(), line.chain.decode(), line.offset, line.raw, message_json)
+    finally:
+        os.close(fd)
+
+
+def inspect(path: StrPath, run_id: str) -> Inspection:
+    """Prove the whole ledger and tell how it ends. Raises LedgerDamaged, StorageError."""
+    fd = disk.open_read(path)
+    try:
+        if _reads_as_legacy(fd, run_id, None):
+            end = Position(0, "", 0)
+            for end, _, _ in legacy_messages(fd, os.fsdecode(path), None):  # noqa: B007 - the last one is wanted
+                continue
+            return Inspection(end, 0, legacy=True)
+        walk = Walk(fd, Position.start(run_id))
+        last: ProvenLine | None = None
+        for last in walk.lines():  # noqa: B007 - the last one is wanted
+            continue
+        durable = last.durable() if last else 0
+        if walk.fault is None:
+            return Inspection(walk.end, durable)
+        judgement = _judge_tail(fd, path, walk.fault)
+        size = os.fstat(fd).st_size
+        return Inspection(walk.end, durable, tail_bytes=size - walk.end.offset, tail=judgement.what)
+    finally:
+        os.close(fd)
+
+
+def _reads_as_legacy(fd: int, run_id: str, after: Position | None) -> bool:
+    if after is not None and after.seq:
+        return not after.chain
+    walk = Walk(fd, Position.start(run_id))
+    return next(walk.lines(), None) is None and walk.fault is not None and is_legacy(fd)
+
+
+def _proven_lines(
+    fd: int, path: StrPath, run_id: str, after: Position | None, upto_seq: int | None
+) -> Iterator[ProvenLine]:
+    """Yield the proven lines after a place, from there on if it fits the file, else from the start."""
+    start = Position.start(run_id)
+    wanted = after or start
+    walk = Walk(fd, wanted if fits(fd, wanted, run_id) else start)
+    skip_seq = wanted.seq
+    for line in walk.lines():
+        if line.seq > skip_seq:
+            if upto_seq is not None and line.seq > upto_seq:
+                return
+            yield line
+        elif line.seq == skip_seq and line.chain.decode() != wanted.chain:
+            raise LedgerDamaged(
+                f"line {line.seq} has the chain {line.chain.decode()}, a reader saw it with {wanted.chain}",
+                where=f"{os.fsdecode(path)}, line {line.seq}, byte {line.offset}",
+                remedy="The file was replaced by another one. Put the right one back.",
+            )
+    if upto_seq is None and walk.end.seq >= skip_seq:
+        if walk.fault is not None:
+            _judge_tail(fd, path, walk.fault)
+        return
+    _require_reached(fd, path, walk, max(skip_seq, upto_seq or 0))
+
+
+def _require_reached(fd: int, path: StrPath, walk: Walk, seq: int) -> None:
+    """Raise LedgerDamaged if the ledger ends before a line that was on the disk once."""
+    if walk.end.seq >= seq:
+        return
+    if walk.fault is not None:
+        raise damaged(path, walk.fault, judge(fd, walk.fault))
+    raise LedgerDamaged(
+        f"the ledger ends after line {walk.end.seq}, but line {seq} was on the disk once",
+        where=place_name(path, walk.end),
+        remedy="Restore the file from a backup, or start over with `run --new`.",
+    )
+
+
+def _judge_tail(fd: int, path: StrPath, fault: Fault) -> Judgement:
+    judgement = judge(fd, fault)
+    if fault.before.seq < judgement.acknowledged:
+        raise damaged(path, fault, judgement)
+    return judgement
