@@ -1,0 +1,297 @@
+"""Supervisors: actors that start, stop and restart other actors, as in Erlang/OTP.
+
+Children are started in order, each after the one before it has said ``Started``; stopped in reverse order, each with
+its shutdown time, then cut off. A supervisor never waits inside a handler: every step it takes is followed by an
+answer or a deadline in its mailbox, so it always answers ``Stop``. A restart that fails is tried again by a message
+to itself and counts like any other. When there are more restarts than the intensity allows, it stops its children and
+crashes upwards with ``RestartLimitExceeded``. While it stops, nothing is restarted.
+
+Differences from OTP: a child that hangs in its start fails after ``start_timeout_ms``; deaths of worker processes
+below a process actor count in the same window (``WorkerDied``); under ``one_for_one`` a child that is slow to restart
+does not hold up the restart of another.
+"""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pykka
+
+from lorch_actors.actors.base import Actor, ActorContext, Fence
+from lorch_actors.actors.child import (
+    ActorHung,
+    Child,
+    ChildSpec,
+    MessagePoisoned,
+    Phase,
+    Restart,
+    RestartLimitExceeded,
+    RestartWindow,
+    Strategy,
+)
+from lorch_actors.actors.messages import (
+    LATER,
+    Abandon,
+    ActorRestarted,
+    Crash,
+    Down,
+    PoisonMessage,
+    Reason,
+    RestartWorker,
+    Shutdown,
+    Started,
+    Stop,
+    WorkerDied,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Overdue:
+    """To self: the start or stop of this incarnation has taken too long."""
+
+    child: str
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class _NameFree:
+    """To self: whoever bore the name of this child before has ended."""
+
+    child: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Retry:
+    """To self: try the failed restart again."""
+
+    child: str
+    reason: Reason
+
+
+class Supervisor(Actor):
+    """See the module. ``report_to`` is the name that is told ``ActorRestarted``, ``None`` for nobody."""
+
+    def __init__(
+        self,
+        context: ActorContext,
+        *,
+        children: Sequence[ChildSpec],
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+        intensity: int = 5,
+        period_ms: int = 30_000,
+        report_to: str | None = None,
+    ) -> None:
+        super().__init__(context)
+        self._children = [Child(spec) for spec in children]
+        self._by_name = {one.name: one for one in self._children}
+        if len(self._by_name) != len(self._children):
+            raise ValueError(f"{context.name}: two children with one name")
+        self._strategy = strategy
+        self._window = RestartWindow(intensity, period_ms)
+        self._report_to = report_to
+        self._ending: Reason | None = None
+        context.fence.on_cut(self._cut_children)
+
+    def started(self) -> bool:
+        """Start the children; the start is acknowledged when all are up."""
+        self._advance()
+        return LATER
+
+    def stopping(self) -> bool:
+        """Stop the children in reverse order, then end."""
+        self._end(Shutdown())
+        return LATER
+
+    def cleanup(self) -> None:
+        """Ask those that are left to stop: none after an orderly end, all of them when the supervisor itself fails."""
+        for one in reversed(self._children):
+            if one.ref is not None:
+                _tell(one.ref, Stop())
+
+    def receive(self, message: Any) -> None:
+        """Take one step for each report or deadline."""
+        match message:
+            case Started(name, incarnation):
+                self._on_started(name, incarnation)
+            case Down(name, incarnation, reason):
+                self._on_down(self._current(name, incarnation), reason)
+            case _Overdue(name, incarnation):
+                self._on_overdue(self._current(name, incarnation))
+            case _NameFree(name):
+                if self._by_name[name].phase is Phase.STARTING and self._by_name[name].ref is None:
+                    self._launch(self._by_name[name])
+            case _Retry(name, reason):
+                self._by_name[name].retrying = False
+                if self._ending is None:
+                    self._restart(self._by_name[name], reason)
+            case WorkerDied(name, reason):
+                self._on_worker_died(self._by_name.get(name), reason)
+            case PoisonMessage():
+                self._on_poison(message)
+            case _:
+                super().receive(message)
+
+    # -- what has happened --------------------------------------------------------------------------------------
+
+    def _on_started(self, name: str, incarnation: int) -> None:
+        one = self._current(name, incarnation)
+        if one is None or one.phase not in (Phase.STARTING, Phase.RUNNING):
+            return
+        if one.phase is Phase.STARTING:
+            one.disarm()
+            one.phase = Phase.RUNNING
+            one.was_up = True
+        if one.cause is not None:
+            one.restarts += 1
+            if self._report_to is not None:
+                self.tell(self._report_to, ActorRestarted(one.name, one.cause, one.restarts))
+            one.cause = None
+        self._advance()
+
+    def _on_down(self, one: Child | None, reason: Reason) -> None:
+        if one is None:
+            return
+        was, expected = one.phase, one.doomed
+        one.gone()
+        if expected or self._ending is not None:
+            self._advance()
+        elif was is Phase.STARTING:
+            self._on_failed_start(one, reason)
+        elif one.restarts_after(reason):
+            self._restart(one, reason)
+        else:
+            one.wanted = False
+            self._advance()
+
+    def _on_failed_start(self, one: Child, reason: Reason) -> None:
+        if self._announced or one.was_up:
+            one.retrying = True
+            self.tell_self(_Retry(one.name, reason))
+        else:
+            # The first start of all: nothing was ever well, so trying again promises nothing. Fail as the child did.
+            self._end(reason if isinstance(reason, Crash) else Crash(ActorHung(f"{one.name} ended while it started")))
+
+    def _on_overdue(self, one: Child | None) -> None:
+        if one is None or one.phase is Phase.RUNNING:
+            return
+        starting = one.phase is Phase.STARTING
+        limit_ms = one.spec.start_timeout_ms if starting else one.spec.shutdown_ms
+        self._abandon(one)
+        what = f"{one.name} did not {'start' if starting else 'stop'} within {limit_ms} ms"
+        self._on_down(one, Crash(ActorHung(what)))
+
+    def _on_worker_died(self, one: Child | None, reason: Crash) -> None:
+        if one is None or one.ref is None or one.doomed or self._ending is not None:
+            return
+        if self._admit(one, reason):
+            one.cause = str(reason)
+            _tell(one.ref, RestartWorker())
+
+    def _on_poison(self, message: PoisonMessage) -> None:
+        text = repr(message.message)
+        shown = text if len(text) <= 300 else f"{text[:300]}…"
+        what = f"the process of {message.name} died {message.deaths} times while handling the same message"
+        self._end(
+            Crash(MessagePoisoned(what, where=shown, remedy="The run can be resumed; please report this message."))
+        )
+
+    # -- what is done about it ----------------------------------------------------------------------------------
+
+    def _restart(self, one: Child, reason: Reason) -> None:
+        if not self._admit(one, reason):
+            return
+        one.cause = str(reason)
+        position = self._children.index(one)
+        group = {Strategy.ONE_FOR_ONE: [], Strategy.REST_FOR_ONE: self._children[position + 1 :]}
+        for other in group.get(self._strategy, self._children):
+            if other is not one:
+                other.wanted = other.spec.restart is not Restart.TEMPORARY
+                other.doomed = other.alive
+                other.cause = f"restarted with {one.name}" if other.alive and other.wanted else other.cause
+        self._advance()
+
+    def _admit(self, one: Child, reason: Reason) -> bool:
+        if self._window.admit(self.now_ms()):
+            return True
+        limit = f"{self._window.intensity} restarts in {self._window.period_ms / 1000:g} s"
+        what = f"{self.name} gave up on {one.name}: more than {limit}; the last time: {reason}"
+        self._end(Crash(RestartLimitExceeded(what, remedy="The run can be resumed.")))
+        return False
+
+    def _end(self, reason: Reason) -> None:
+        if self._ending is None:
+            self._ending = reason
+            for one in self._children:
+                one.doomed = one.alive
+        self._advance()
+
+    def _advance(self) -> None:
+        """Take the next step that is due: stop the last doomed child, else end, else start what may be started."""
+        doomed = [one for one in self._children if one.doomed]
+        if doomed:
+            if doomed[-1].phase is not Phase.STOPPING:
+                self._stop_child(doomed[-1])
+        elif self._ending is not None:
+            self.finish(self._ending)
+        else:
+            for one in self._children:
+                if one.wanted and not one.alive and not one.retrying and self._may_start(one):
+                    self._start_child(one)
+            if all(one.phase is Phase.RUNNING for one in self._children if one.wanted):
+                self.ready()
+
+    def _may_start(self, one: Child) -> bool:
+        if self._strategy is Strategy.ONE_FOR_ONE and one.was_up:
+            return True
+        earlier = self._children[: self._children.index(one)]
+        return all(other.phase is Phase.RUNNING for other in earlier if other.wanted)
+
+    def _start_child(self, one: Child) -> None:
+        one.phase = Phase.STARTING
+        one.incarnation = self.runtime.directory.next_incarnation(one.name)
+        one.deadline = self.tell_later(one.spec.start_timeout_ms, _Overdue(one.name, one.incarnation))
+        # After a failure of this supervisor's predecessor, the children of that one may still be ending.
+        if self.runtime.directory.when_free(one.name, lambda: self.tell_self(_NameFree(one.name))):
+            self._launch(one)
+
+    def _launch(self, one: Child) -> None:
+        assert one.incarnation is not None
+        one.fence = Fence()
+        context = ActorContext(one.name, one.incarnation, self.name, self.runtime, one.fence)
+        try:
+            one.ref = one.spec.start(context)
+        except BaseException as error:  # noqa: BLE001 - a constructor that fails is a start that failed
+            self.tell_self(Down(one.name, one.incarnation, Crash(error, "creation")))
+
+    def _stop_child(self, one: Child) -> None:
+        one.disarm()
+        one.phase = Phase.STOPPING
+        assert one.incarnation is not None
+        one.deadline = self.tell_later(one.spec.shutdown_ms, _Overdue(one.name, one.incarnation))
+        if one.ref is not None:
+            _tell(one.ref, Stop())
+        else:
+            self.tell_self(Down(one.name, one.incarnation, Shutdown()))
+
+    def _abandon(self, one: Child) -> None:
+        one.fence.cut()
+        if one.ref is not None:
+            self.runtime.directory.unregister(one.name, one.ref)
+            _tell(one.ref, Abandon())
+            one.ref.actor_stopped.set()
+
+    def _cut_children(self) -> None:
+        for one in reversed(self._children):
+            if one.alive:
+                self._abandon(one)
+
+    def _current(self, name: str, incarnation: int) -> Child | None:
+        one = self._by_name.get(name)
+        return one if one is not None and one.incarnation == incarnation else None
+
+
+def _tell(ref: "pykka.ActorRef[Any]", message: Any) -> None:
+    # One that has ended already has its report under way.
+    with contextlib.suppress(pykka.ActorDeadError):
+        ref.tell(message)
