@@ -29,7 +29,7 @@ Timestamp = Annotated[str, Meta(pattern=TIMESTAMP_PATTERN)]
 IdempotencyKey = Annotated[str, Meta(min_length=16)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
-Seconds = Annotated[float, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0, le=1e15)]  # bounded, so that no integer is too large for a double
 Object = dict[str, Any]
 
 

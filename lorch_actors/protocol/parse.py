@@ -21,8 +21,9 @@ from lorch_actors.protocol.messages import (
     Message,
     Object,
 )
-from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.protocol.redaction import FREE_FIELDS, Redactor
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
+from lorch_actors.protocol.typed import decode_typed
 
 __all__ = ["InvalidLine", "MessageHead", "decode", "encode", "parse_legacy", "parse_message"]
 
@@ -42,6 +43,19 @@ class _LooseEvent(Event, frozen=True, tag="event"):
 _STRICT: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Message)
 _LOOSE: Final[msgspec.json.Decoder[Message]] = msgspec.json.Decoder(Command | _LooseEvent | Heartbeat | Log)
 _NO_REDACTION: Final = Redactor()
+_UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+_ID_FIELDS: Final = frozenset({"message_id", "correlation_id"})
+_TIME_FIELDS: Final = frozenset({"deadline", "occurred_at", "last_activity_at", "timestamp"})
+_LEGACY_DEFAULTS: Final[dict[str, Object]] = {
+    "command": {"inputs": {}, "priority": 0, "retry": {"attempt": 0, "max_attempts": 1}},
+}
+_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (Command, Event, Heartbeat, Log)
+_FIELDS: Final = {
+    type_.__struct_config__.tag: {"kind", *(field.encode_name for field in msgspec.structs.fields(type_))}
+    for type_ in _TYPES
+}
 
 
 def parse_message(
@@ -49,6 +63,7 @@ def parse_message(
 ) -> tuple[Message, bytes]:
     """Return the message that a line holds and its compact form, both without the redactor's secrets.
 
+    A whole number written as a fraction (``2048.0``) where the protocol has an integer becomes that integer.
     ``any_checksum``: accept any string as the checksum of an artifact (``verify_artifacts: warn``).
     Raises InvalidLine, also for a message that is longer than a line may be once it is compact and redacted.
     """
@@ -60,7 +75,7 @@ def parse_message(
     try:
         _, compact = redactor.message(document, compact)
         _refuse_overlong(compact)
-        return _decode(compact, any_checksum=any_checksum), compact
+        return _decode(compact, any_checksum=any_checksum)
     except InvalidLine as error:
         raise InvalidLine(redactor.text(error.reason), _redacted_head(document, redactor)) from None
 
@@ -70,7 +85,7 @@ def decode(compact: bytes) -> Message:
 
     Cheaper than `parse_message`: not checked for I-JSON. Raises InvalidLine if it is no message.
     """
-    return _decode(compact, any_checksum=True)
+    return _decode(compact, any_checksum=True)[0]
 
 
 def encode(message: Message) -> bytes:
@@ -79,11 +94,11 @@ def encode(message: Message) -> bytes:
 
 
 def parse_legacy(line: bytes) -> Message | None:
-    """Return the message in a line of a ledger of lorch 1.5; None for a blank line or ``null``.
+    """Return the message in a line of a ledger of lorch 1.5; None for a blank line, ``null``, or a partial heartbeat.
 
-    What that version wrote differently is brought into today's form: unknown top-level fields are dropped, empty
-    lists and objects written as ``null`` count as absent, times get UTC, a command without ``priority`` has 0.
-    Raises InvalidLine.
+    What that version wrote differently is brought into today's form: unknown top-level fields are dropped, what is
+    ``null`` counts as absent, times get UTC, empty ids become ``-``, a command without ``priority`` has 0. (Its
+    heartbeats may lack a process id, and a sign of life from long ago says nothing.) Raises InvalidLine.
     """
     if line.strip() in {b"", b"null"}:
         return None
@@ -97,18 +112,14 @@ def parse_legacy(line: bytes) -> Message | None:
             kept[name] = to_timestamp(from_timestamp(kept[name]))
         except (TypeError, ValueError):
             raise InvalidLine(f"{name} is not a timestamp", head_of(document)) from None
-    return _decode(msgspec.json.encode(_LEGACY_DEFAULTS.get(str(kept["kind"]), {}) | kept), any_checksum=True)
-
-
-_TIME_FIELDS: Final = frozenset({"deadline", "occurred_at", "last_activity_at", "timestamp"})
-_LEGACY_DEFAULTS: Final[dict[str, Object]] = {
-    "command": {"inputs": {}, "priority": 0, "retry": {"attempt": 0, "max_attempts": 1}},
-}
-_TYPES: Final[tuple[type[msgspec.Struct], ...]] = (Command, Event, Heartbeat, Log)
-_FIELDS: Final = {
-    type_.__struct_config__.tag: {"kind", *(field.encode_name for field in msgspec.structs.fields(type_))}
-    for type_ in _TYPES
-}
+    for name in _ID_FIELDS & kept.keys():
+        kept[name] = kept[name] or "-"
+    try:
+        return decode(msgspec.json.encode(_LEGACY_DEFAULTS.get(kept["kind"], {}) | kept))
+    except InvalidLine as error:
+        if kept["kind"] == "heartbeat":
+            return None
+        raise InvalidLine(error.reason, head_of(document)) from None
 
 
 def _refuse_overlong(line: bytes) -> None:
@@ -116,17 +127,17 @@ def _refuse_overlong(line: bytes) -> None:
         raise InvalidLine(f"{len(line)} bytes long (compact and redacted), {MESSAGE_MAX_BYTES} are allowed")
 
 
-def _decode(compact: bytes, *, any_checksum: bool) -> Message:
+def _decode(compact: bytes, *, any_checksum: bool) -> tuple[Message, bytes]:
     try:
-        return _STRICT.decode(compact)
-    except msgspec.MsgspecError as error:
+        return decode_typed(_STRICT, compact, FREE_FIELDS)
+    except _UNREADABLE as error:
         if not any_checksum:
             raise InvalidLine(str(error)) from None
     try:
-        message = _LOOSE.decode(compact)
-    except msgspec.MsgspecError as error:
+        message, compact = decode_typed(_LOOSE, compact, FREE_FIELDS)
+    except _UNREADABLE as error:
         raise InvalidLine(str(error)) from None
-    return _as_event(message) if isinstance(message, _LooseEvent) else message
+    return _as_event(message) if isinstance(message, _LooseEvent) else message, compact
 
 
 def _as_event(loose: _LooseEvent) -> Event:
