@@ -1,15 +1,17 @@
-"""Reading the kernel's table of processes below /proc.
+"""The kernel's table of processes, read from /proc, and handles on single ones.
 
-Every function tells what it saw at one moment; a process that is gone, or hidden from us, is simply not there.
+What reads tells what it saw at one moment; a process that is gone, or hidden from us, is simply not there.
 """
 
 import os
+import select
 from typing import Final
 
 STATE: Final = 0
 PARENT: Final = 1
+GROUP: Final = 2
 START_TICKS: Final = 19
-"""Where a field stands in what `stat` returns (proc_pid_stat(5) counts these three as 3, 4 and 22)."""
+"""Where a field stands in what `stat` returns (proc_pid_stat(5) counts these four as 3, 4, 5 and 22)."""
 
 _MAX_SCANS: Final = 8
 
@@ -95,6 +97,12 @@ def stat(pid: int) -> list[bytes] | None:
     return None if not line else line[line.rindex(b")") + 2 :].split()
 
 
+def group(pid: int) -> int | None:
+    """Return the process group of a process, zombies included."""
+    fields = stat(pid)
+    return None if fields is None else int(fields[GROUP])
+
+
 def read(path: str) -> bytes | None:
     """Return what a file of a process says; None when the process is gone or not ours to look at."""
     try:
@@ -110,3 +118,26 @@ def read(path: str) -> bytes | None:
         return None
     finally:
         os.close(fd)
+
+
+def open_handle(pid: int) -> int | None:
+    """Return a pidfd on who has this pid now (a zombie too), or None when nobody has; the caller closes it."""
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def has_ended(handle: int) -> bool:
+    """Tell whether the process behind a pidfd has ended, with all its threads, reaped or not."""
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def reap(kind: int, child: int) -> bool:
+    """Reap one ended child, named by pid (os.P_PID) or pidfd (os.P_PIDFD); return whether it had ended."""
+    try:
+        return os.waitid(kind, child, os.WEXITED | os.WNOHANG) is not None
+    except ChildProcessError:
+        return False
