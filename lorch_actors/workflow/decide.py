@@ -4,6 +4,7 @@ Pure: the time and one random number come in. It may be asked at any moment and 
 entry has been folded in between, it gives the same orders under the same keys.
 """
 
+from collections.abc import Iterator
 from typing import Final
 
 from lorch_actors.errors import FailureCode
@@ -32,6 +33,7 @@ from lorch_actors.workflow.system import (
     Payload,
     RunFinished,
     SnapshotRequested,
+    TaskDeclared,
     TaskFinished,
     TaskStarted,
     event_of,
@@ -42,8 +44,10 @@ NOTHING: Final = Decision()
 
 def decide(run: Run, now: Moment, draw: float) -> Decision:
     """Return what to do next. ``draw``: a random number in [0, 1), used for the jitter of a retry only."""
-    if not run.started or len(run.tasks) < run.task_count or run.status is not RunStatus.RUNNING:
+    if not run.started or run.status is not RunStatus.RUNNING:
         return NOTHING
+    if len(run.tasks) < run.task_count:
+        return Decision(tuple(_declarations(run, now)))
     if run.git_failure is None and run.git.mode == "commit" and not run.git_begun:
         return Decision((BeginBranch(run.git.branch, run.git.base), *_eager_starts(run)))
     task = run.task
@@ -62,6 +66,21 @@ def decide(run: Run, now: Moment, draw: float) -> Decision:
         claimed = tuple(task.claims)
         starts = (*starts, CheckDrift(task.task_id, task.snapshot_id, claimed, run.resumes))
     return _with_orders(starts, _step(run, task, now, draw))
+
+
+def _declarations(run: Run, now: Moment) -> Iterator[Append]:
+    for index, declared in enumerate(run.planned):
+        task_id = declared.get("id")
+        if isinstance(task_id, str) and task_id not in run.tasks:
+            yield Append(
+                event_of(
+                    TaskDeclared(index, declared),
+                    task_id=task_id,
+                    correlation_id=task_id,
+                    now_ms=now.wall_ms,
+                    cause=(task_id,),
+                )
+            )
 
 
 def _next_task(run: Run, now: Moment) -> Decision:

@@ -58,6 +58,9 @@ def _run_started(run: Run, note: RunStarted, told: Told) -> Run:
         on_failure=note.on_failure,
         git=note.git,
         task_count=note.task_count,
+        planned=note.tasks or [],
+        tasks_file=note.tasks_file,
+        process=note.process,
         first_steps=note.first_steps,
     )
 
@@ -72,7 +75,8 @@ def _policy(note: RunStarted) -> Policy:
 def _task_declared(run: Run, note: TaskDeclared, told: Told) -> Run:
     if told.task_id in run.tasks:
         return run
-    return with_task(run, Task(task_id=told.task_id, declared=note.task))
+    run = with_task(run, Task(task_id=told.task_id, declared=note.task))
+    return replace(run, planned=[]) if len(run.tasks) >= run.task_count else run
 
 
 def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
@@ -93,7 +97,8 @@ def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
 def _run_resumed(run: Run, note: RunResumed, _told: Told) -> Run:
     agents = {role: Agent(restarts=a.restarts, not_before=_on_wall(a)) for role, a in run.agents.items()}
     clean = run.stopped is not None
-    run = replace(run, agents=agents, resumes=note.nth, first_steps=note.first_steps, stopped=None, drift_due=True)
+    run = replace(run, agents=agents, resumes=note.nth, process=note.process, stopped=None, drift_due=True)
+    run = replace(run, first_steps=note.first_steps)
     tasks = {task_id: _resumed(task, run, clean=clean) for task_id, task in run.tasks.items()}
     run = replace(run, tasks=tasks)
     return _retrying(run) if note.retry_failed and run.status is RunStatus.FAILED else run

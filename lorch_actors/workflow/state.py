@@ -4,46 +4,18 @@ Nothing in here grows with the ledger: finished tasks keep a summary, finished c
 """
 
 from collections.abc import Callable
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
 from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, AgentRole, Artifact, Command, Event, Object
-from lorch_actors.workflow.system import FailureNote, GitPlan
+from lorch_actors.workflow.system import FailureNote, FileRef, GitPlan, ProcessRef
 
 LOOP_ROLES: Final[tuple[AgentRole, ...]] = ("builder", "reviewer", "spec_maintainer")
 RECEIPT_EVENTS_MAX: Final = 1000
-
-
-class RunStatus(StrEnum):
-    """Where a run stands; an interrupted one stays ``running``."""
-
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    ABORTED = "aborted"
-
-
-class TaskStatus(StrEnum):
-    """Where a task stands."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    COMPLETED = "completed"
-    FAILED = "failed"
-
-
-class Stage(StrEnum):
-    """Where in the loop a task stands."""
-
-    INTAKE = "intake"
-    IMPLEMENT = "implement"
-    REVIEW = "review"
-    SPEC_MAINTAIN = "spec_maintain"
-    COMPLETE = "complete"
 
 
 STAGE_OF: Final = {
@@ -216,7 +188,11 @@ class Task(Struct, frozen=True, omit_defaults=True):
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
-    """The whole state of one run. ``tasks`` keeps the order they were declared in."""
+    """The whole state of one run.
+
+    tasks: in the order they were declared. process: the orchestrator that has it. planned: tasks that are still to be
+    declared; where they did not fit into an entry, ``tasks_file`` says where they are.
+    """
 
     run_id: str
     status: RunStatus = RunStatus.RUNNING
@@ -227,6 +203,9 @@ class Run(Struct, frozen=True, omit_defaults=True):
     git: GitPlan = GitPlan()
     git_begun: bool = False
     git_failure: str | None = None
+    process: ProcessRef | None = None
+    planned: list[Object] = field(default_factory=list)
+    tasks_file: FileRef | None = None
     task_count: int = 0
     tasks: dict[str, Task] = field(default_factory=dict)
     current: str | None = None
