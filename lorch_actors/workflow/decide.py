@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from lorch_actors.errors import FailureCode
+from lorch_actors.protocol.documents import RunStatus, TaskStatus
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole, Event
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.workflow.commands import first_delivery, next_delivery, timeout_s
@@ -23,7 +24,7 @@ from lorch_actors.workflow.orders import (
     StartAgent,
     Verify,
 )
-from lorch_actors.workflow.state import LOOP_ROLES, Answer, Moment, Pending, Run, RunStatus, Task, TaskStatus
+from lorch_actors.workflow.state import LOOP_ROLES, Answer, Moment, Pending, Run, Task
 from lorch_actors.workflow.system import (
     SYSTEM,
     CommandFailed,

@@ -7,21 +7,9 @@ from msgspec.structs import replace
 
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action
-from lorch_actors.workflow.state import (
-    Agent,
-    Meaning,
-    NotBefore,
-    Run,
-    RunStatus,
-    Stage,
-    Step,
-    Task,
-    TaskCommit,
-    TaskStatus,
-    Told,
-    with_task,
-)
+from lorch_actors.workflow.state import Agent, Meaning, NotBefore, Run, Step, Task, TaskCommit, Told, with_task
 from lorch_actors.workflow.system import (
     BranchCreated,
     CommitFailed,

@@ -5,9 +5,10 @@ from typing import Any
 import msgspec
 
 from lorch_actors.errors import FailureCode
+from lorch_actors.protocol.documents import TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Event, Object
 from lorch_actors.protocol.times import from_timestamp
-from lorch_actors.workflow.state import Loss, Step, Task, TaskStatus
+from lorch_actors.workflow.state import Loss, Step, Task
 from lorch_actors.workflow.system import FailureNote
 
 REVIEW_STATUSES = frozenset({"approved", "changes_requested"})
