@@ -75,6 +75,14 @@ def holds(workspace: Path, artifact: Artifact) -> bool:
         return False
 
 
+def exists(workspace: Path, path: str) -> bool:
+    """Tell whether a regular file is there, reached without leaving the workspace."""
+    try:
+        return _mode(locate(workspace, path)) is not None
+    except PathRefused:
+        return False
+
+
 def _mode(path: Path) -> int | None:
     try:
         found = os.lstat(path)

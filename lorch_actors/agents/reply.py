@@ -1,7 +1,7 @@
 """What an agent says about one command: any number of remarks, then exactly one outcome."""
 
+import os
 import time
-import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +11,9 @@ import msgspec
 from lorch_actors.agents import files
 from lorch_actors.agents.journal import Journal, Outcome, outcome_of
 from lorch_actors.agents.wire import LineTooLong
+from lorch_actors.protocol.invalid import InvalidLine
 from lorch_actors.protocol.messages import (
+    MESSAGE_MAX_BYTES,
     TERMINAL_EVENTS,
     AgentRole,
     Artifact,
@@ -20,6 +22,7 @@ from lorch_actors.protocol.messages import (
     Log,
     LogLevel,
 )
+from lorch_actors.protocol.parse import parse_message
 from lorch_actors.protocol.times import to_timestamp
 
 Claims = Iterable[Artifact | str]
@@ -36,7 +39,7 @@ def now_ms() -> int:
 
 def fresh_id() -> str:
     """Return an id for one message: agents never use one twice."""
-    return str(uuid.uuid4())
+    return os.urandom(16).hex()
 
 
 class Voice(msgspec.Struct, frozen=True):
@@ -158,14 +161,10 @@ class Reply:
         given = [files.claim(self.workspace, a) if isinstance(a, str) else a for a in artifacts]
         claims = self._claims | {claim.path: claim for claim in given}
         document = self.document(event, status=status, payload=payload, artifacts=[*claims.values()] or None)
-        if self._is_too_long(document):
+        if len(msgspec.json.encode(document)) > MESSAGE_MAX_BYTES:
             document = self.document("error", payload=_too_long(event))
+        checked(document)
         self.settle(document)
-
-    def _is_too_long(self, document: Mapping[str, Any]) -> bool:
-        from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES
-
-        return len(msgspec.json.encode(document)) > MESSAGE_MAX_BYTES
 
     def again(self, outcome: Outcome) -> None:
         """End the command with what it came to earlier."""
@@ -186,11 +185,11 @@ class Reply:
         if event in TERMINAL_EVENTS:
             raise ValueError(f"{event!r} ends a command: use `finish`")
         document = self.document(event, status=status, payload=payload, artifacts=artifacts)
-        msgspec.convert(document, Event)
-        try:
-            self._voice.send(document)
-        except LineTooLong as error:
-            self._voice.log(LogLevel.WARN, f"left out a {event}: {error}")
+        if (size_bytes := len(msgspec.json.encode(document))) > MESSAGE_MAX_BYTES:
+            self._voice.log(LogLevel.WARN, f"left out a {event} of {size_bytes} bytes")
+            return
+        checked(document)
+        self._voice.send(document)
 
     def document(
         self, event: str, *, status: str | None = None, payload: Any = None, artifacts: Any = None
@@ -220,11 +219,18 @@ class Reply:
         self._voice.send(document)
 
 
+def checked(document: Mapping[str, Any]) -> Event:
+    """Return the event as the orchestrator will read it; raise ValueError (InvalidLine) if it would refuse it."""
+    message, _ = parse_message(msgspec.json.encode(document))
+    assert isinstance(message, Event)
+    return message
+
+
 def is_acceptable(document: Mapping[str, Any]) -> bool:
     """Tell whether a terminal event keeps the protocol, so that the orchestrator can settle a command with it."""
     try:
-        event = msgspec.convert(document, Event)
-    except msgspec.ValidationError:
+        event = checked(document)
+    except InvalidLine:
         return False
     if event.sender.agent_type not in TERMINAL_EVENTS.get(event.event, ()):
         return False

@@ -1,7 +1,6 @@
 """What may stand in a script. Everything that is wrong is found in one pass, each with its JSON path."""
 
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, Final
 
 from lorch_actors.protocol.messages import Action
@@ -158,6 +157,8 @@ def _some_of(check_one: Check) -> Check:
 
 
 def _hint(given: str, allowed: list[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(given, allowed, 1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
