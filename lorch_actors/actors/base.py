@@ -122,6 +122,11 @@ class Actor(pykka.ThreadingActor):
         """Send ``message`` to whoever has that name now. Nothing is sent once this actor is cut off."""
         return not self.context.fence.is_cut and self.runtime.directory.tell(name, message)
 
+    def tell_supervisor(self, message: Any) -> None:
+        """Send ``message`` to this actor's supervisor, if it has one."""
+        if self.context.supervisor is not None:
+            self.tell(self.context.supervisor, message)
+
     def tell_later(self, delay_ms: int, message: Any) -> Timer:
         """Send ``message`` to this very incarnation after a while."""
         return self.runtime.reactor.call_at(self.now_ms() + delay_ms, lambda: self.tell_self(message), self.name)
@@ -137,9 +142,9 @@ class Actor(pykka.ThreadingActor):
 
     def ready(self) -> None:
         """Acknowledge the start, once."""
-        if not self._announced and self.context.supervisor is not None:
-            self.tell(self.context.supervisor, Started(self.name, self.context.incarnation))
-        self._announced = True
+        if not self._announced:
+            self._announced = True
+            self.tell_supervisor(Started(self.name, self.context.incarnation))
 
     def finish(self, reason: Reason | None = None) -> None:
         """End after the current message; the rest of the mailbox is discarded."""

@@ -8,7 +8,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -151,9 +151,16 @@ class Runtime:
 
 
 def start_runtime(
-    *, clock: Clock | None = None, workers: "WorkerHost | None" = None, seed: int | None = None
+    *,
+    clock: Clock | None = None,
+    workers: "WorkerHost | None" = None,
+    preload: Sequence[str] = (),
+    seed: int | None = None,
 ) -> Runtime:
-    """Return a running system of threads, worker processes and one reactor. ``seed`` is for tests."""
+    """Return a running system of threads, worker processes and one reactor.
+
+    ``preload`` names the modules of the workers, imported once for all of them. ``seed`` is for tests.
+    """
     from lorch_actors.actors.process_host import ProcessHost
     from lorch_actors.actors.reactor import EpollReactor
 
@@ -165,5 +172,5 @@ def start_runtime(
 
     reactor = EpollReactor(chosen, report)
     reactor.start()
-    host = workers if workers is not None else ProcessHost(reactor)
+    host = workers if workers is not None else ProcessHost(reactor, chosen, preload)
     return Runtime(chosen, random.Random(seed), reactor, host, directory)

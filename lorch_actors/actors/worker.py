@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
+from lorch_actors.processes import ProcessIdentity
+
 
 class WorkerContext(Protocol):
     """What a worker may use while it handles messages."""
@@ -45,7 +47,7 @@ class FrameKind(IntEnum):
     """What a frame between front and worker is."""
 
     MESSAGE = 0  # to the worker: number, message
-    HELLO = 1  # from the worker: 0, {"pid": …, "hello": what ``open`` returned}
+    HELLO = 1  # from the worker: 0, what ``open`` returned
     REPLY = 2  # 0, one reply
     ACK = 3  # everything up to this number has been handled
     PROGRESS = 4  # still at work
@@ -64,7 +66,7 @@ class Frame:
 class WorkerLink(Protocol):
     """A front's hold on one incarnation of its worker. Only the front's thread calls it, but for ``kill``."""
 
-    pid: int | None  # of the worker process, once it is known; None in other hosts
+    identity: ProcessIdentity | None  # of the worker process, once ``take`` returns frames; None in other hosts
 
     def send(self, number: int, message: Any) -> None:
         """Send a message. Never blocks: what the worker does not take yet is kept and follows."""

@@ -1,0 +1,248 @@
+"""Worker processes, as the orchestrator holds them.
+
+A worker is a child of ``multiprocessing``'s fork server: 4 ms to start instead of 40, and never a ``fork`` of a process
+with threads. It is watched by pidfd (the fork server may die while it lives) and spoken to over one socket pair.
+Promises: neither starting nor sending blocks; ``dead`` is said only when the kernel has said so, after everything the
+process had sent was taken; a fork server that hangs is replaced.
+
+``multiprocessing.Process`` is left out on purpose: it runs the main script again in every child, and joins children
+without a deadline when the interpreter exits.
+"""
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from lorch_actors.actors.frames import FrameError, FrameReader, encode_frame
+from lorch_actors.actors.runtime import Clock, Reactor
+from lorch_actors.actors.worker import Frame, FrameKind, Worker
+from lorch_actors.actors.worker_process import WorkerProcess
+from lorch_actors.processes import ProcessIdentity, identify
+
+_CHUNK_BYTES: Final = 256 * 1024
+_LAUNCH_MAX_MS: Final = 2_000  # a worker that is to be killed but has no pid by then: its fork server hangs
+
+
+class ProcessHost:
+    """Starts workers in processes. ``preload`` names the modules the fork server imports once for all of them."""
+
+    def __init__(self, reactor: Reactor, clock: Clock, preload: Sequence[str] = ()) -> None:
+        self._reactor = reactor
+        self._clock = clock
+        self._preload = [__name__, "lorch_actors.actors.worker_process", *preload]
+
+    def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> "ProcessLink":
+        """Start one; see ``worker.WorkerHost``."""
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(self._preload)
+        return ProcessLink(name, WorkerProcess(name, create), wake, self._reactor, self._clock)
+
+
+class ProcessLink:
+    """A worker in a process of its own; see ``worker.WorkerLink``."""
+
+    def __init__(
+        self, name: str, process: WorkerProcess, wake: Callable[[], object], reactor: Reactor, clock: Clock
+    ) -> None:
+        self.identity: ProcessIdentity | None = None
+        self._name = name
+        self._wake = wake
+        self._reactor = reactor
+        self._clock = clock
+        self._reader = FrameReader()
+        self._outgoing: deque[memoryview] = deque()
+        self._closing = False
+        self._open = True
+        self._damage: str | None = None
+        self._reported: str | None = None
+        self._lock = threading.Lock()  # over the fields below, which the launching thread and the reactor touch too
+        self._launching = True
+        self._pidfd: int | None = None
+        self._kill_wanted = False
+        self._gone: str | None = None
+        self._gone_event = threading.Event()
+        self._socket, theirs = socket.socketpair()
+        self._socket.settimeout(0)
+        self._fd = self._socket.fileno()
+        reactor.watch_read(self._fd, self._on_readable, name)
+        threading.Thread(target=self._launch, args=(process, theirs), name=f"launch {name}", daemon=True).start()
+
+    def send(self, number: int, message: object) -> None:
+        """Send a message, now or as soon as the worker takes it."""
+        data = memoryview(encode_frame(Frame(FrameKind.MESSAGE, number, message)))
+        self._outgoing.append(data)
+        if len(self._outgoing) == 1:
+            self._flush()
+
+    def take(self) -> list[Frame]:
+        """Return what has arrived."""
+        with self._lock:
+            gone = self._gone
+            launching = self._launching
+        if launching:
+            return []  # the end of the launch wakes again
+        frames = self._receive() if self._open else []
+        self._flush()
+        self._reported = gone if gone is None or self._damage is None else self._damage
+        return frames
+
+    def dead(self) -> str | None:
+        """Return why the worker is dead."""
+        return self._reported
+
+    def close_sending(self) -> None:
+        """Ask the worker to end after what was sent."""
+        self._closing = True
+        self._flush()
+
+    def kill(self) -> None:
+        """SIGKILL, through the pidfd: it cannot meet another process."""
+        with self._lock:
+            self._kill_wanted = True
+            self._kill_now()
+            launching = self._launching
+        if launching:
+            self._reactor.call_at(self._clock.steady_ms() + _LAUNCH_MAX_MS, self._replace_fork_server, self._name)
+
+    def release(self, wait_ms: int = 0) -> None:
+        """Kill it, wait for its death, close the socket. The pidfd is closed when it is dead."""
+        if not self._gone_event.is_set():
+            self.kill()
+            self._gone_event.wait(wait_ms / 1000)
+        self._close_socket()
+
+    def _receive(self) -> list[Frame]:
+        frames: list[Frame] = []
+        try:
+            while data := self._socket.recv(_CHUNK_BYTES):
+                frames += self._reader.feed(data)
+        except BlockingIOError:
+            self._reactor.resume_read(self._fd)
+            return frames
+        except FrameError as error:
+            self._damage = f"it sent damage: {error.what}"
+        except OSError:
+            pass  # reset by its death, which the pidfd reports
+        self._close_socket()
+        self.kill()  # a worker that has closed its socket, or sends damage, is of no use alive
+        return frames
+
+    def _flush(self) -> None:
+        try:
+            while self._outgoing and self._open:
+                data = self._outgoing[0]
+                sent = self._socket.send(data)
+                if sent < len(data):
+                    self._outgoing[0] = data[sent:]
+                else:
+                    self._outgoing.popleft()
+            if self._closing and self._open:
+                self._socket.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            self._reactor.watch_write(self._fd, self._wake, self._name)
+        except OSError:
+            self._outgoing.clear()  # it is dead, which the pidfd reports; what it has not acknowledged goes to the next
+
+    def _close_socket(self) -> None:
+        if self._open:
+            self._open = False
+            self._reactor.unwatch(self._fd)
+            self._socket.close()
+
+    # -- in the reactor's thread --------------------------------------------------------------------------------
+
+    def _on_readable(self) -> None:
+        self._reactor.pause_read(self._fd)  # until it has been read
+        self._wake()
+
+    def _on_death(self) -> None:
+        with self._lock:
+            assert self._pidfd is not None
+            os.close(self._pidfd)
+            self._pidfd = None
+        assert self.identity is not None
+        with contextlib.suppress(ChildProcessError):  # it is ours to reap only when its fork server died before it
+            os.waitpid(self.identity.pid, os.WNOHANG)
+        self._set_gone("its process died")
+
+    def _replace_fork_server(self) -> None:
+        with self._lock:
+            launching = self._launching
+        server = _fork_server_pid()
+        if launching and server is not None:
+            os.kill(server, signal.SIGKILL)
+
+    # -- in a thread of its own: starting the fork server takes 50 ms, and asking a stopped one takes for ever ------
+
+    def _launch(self, process: WorkerProcess, theirs: socket.socket) -> None:
+        try:
+            with theirs:
+                pid = _fork_worker(process, theirs.fileno())
+            pidfd = os.pidfd_open(pid)
+        except (OSError, EOFError) as error:
+            self._set_gone(f"it could not be started: {error!r}")
+            return
+        with self._lock:
+            self.identity = identify(pid)
+            self._pidfd = pidfd
+            self._launching = False
+            if self._kill_wanted:
+                self._kill_now()
+        self._reactor.watch_process(pidfd, self._on_death, self._name)
+        self._wake()
+
+    def _kill_now(self) -> None:
+        if self._pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    def _set_gone(self, why: str) -> None:
+        with self._lock:
+            self._gone = why
+            self._launching = False
+        self._gone_event.set()
+        self._wake()
+
+
+def helper_pids() -> frozenset[int]:
+    """Return the pids of our children that serve ``multiprocessing`` and that only it may reap."""
+    from multiprocessing import resource_tracker
+
+    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001 - there is no other way to it
+    return frozenset(pid for pid in (_fork_server_pid(), tracker) if pid is not None)
+
+
+def _fork_server_pid() -> int | None:
+    from multiprocessing import forkserver
+
+    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001 - likewise
+    return pid
+
+
+def _fork_worker(process: WorkerProcess, socket_fd: int) -> int:
+    """Have the fork server fork, and return the pid; as ``multiprocessing.popen_forkserver`` does it."""
+    from multiprocessing import forkserver, resource_tracker
+
+    resource_tracker.ensure_running()
+    # A fork server started by this thread inherits the mask: a Ctrl-C or a hang-up is for the orchestrator only.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    own_pidfd = os.pidfd_open(os.getpid())
+    try:
+        status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
+    finally:
+        os.close(own_pidfd)
+    try:
+        with open(data_w, "wb") as pipe:
+            pipe.write(pickle.dumps({"sys_path": sys.path, "dir": os.getcwd()}))
+            pipe.write(pickle.dumps(process))
+        return forkserver.read_signed(status_r)  # type: ignore[no-any-return]
+    finally:
+        os.close(status_r)
