@@ -11,7 +11,6 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from lorch_actors.errors import ConfigError
 from lorch_actors.protocol.checking import Checker, Remark, did_you_mean
 from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES, ROLES, Action, AgentRole, Count, Positive, Text
 from lorch_actors.protocol.tasks import TASKS_MAX, TaskDocument, TaskSettings, check_tasks, raise_errors
@@ -157,37 +156,47 @@ def parse_configuration(data: bytes, where: str) -> tuple[Configuration, list[Re
     where: the file's name for messages. Raises `ConfigError` that tells all errors at once, each with its JSON path,
     the value and what is allowed.
     """
+    configuration, errors, warnings = check_configuration(data)
+    raise_errors(errors, where)
+    assert configuration is not None, "no errors, so there is a configuration"
+    return configuration, warnings
+
+
+def check_configuration(data: bytes) -> tuple[Configuration | None, list[Remark], list[Remark]]:
+    """Judge ``lorch.json``; return the configuration (None when there are errors), the errors and the warnings."""
     checker = Checker(open_types=(TaskDocument,), hidden=".env.")
-    value = _decode(data, where)
+    try:
+        data.decode()
+        value = msgspec.json.decode(data)
+    except UnicodeDecodeError as error:
+        checker.error("$", f"is not UTF-8 at byte {error.start}")
+    except msgspec.DecodeError as error:
+        checker.error("$", f"is not JSON: {_with_line(str(error), data).removeprefix('JSON is malformed: ')}")
+    else:
+        configuration = _check(checker, value)
+        if not checker.errors:
+            return configuration, [], checker.warnings
+    return None, checker.errors, checker.warnings
+
+
+def _check(checker: Checker, value: object) -> Configuration | None:
     given, tasks = value, None
     if isinstance(value, dict) and isinstance(value.get("tasks"), list):
         tasks = value["tasks"]
         given = {key: item for key, item in value.items() if key != "tasks"}
     document: ConfigurationDocument | None = checker.check(ConfigurationDocument, given, "$")
     found: tuple[TaskSettings, ...] = ()
-    if tasks is not None:
-        if len(tasks) > TASKS_MAX:
-            checker.error("$.tasks", f"has {len(tasks)} entries; allowed: at most {TASKS_MAX}")
-        else:
-            found = check_tasks(checker, tasks, [f"$.tasks[{at}]" for at in range(len(tasks))])
+    if tasks is not None and len(tasks) > TASKS_MAX:
+        checker.error("$.tasks", f"has {len(tasks)} entries; allowed: at most {TASKS_MAX}")
+    elif tasks is not None:
+        found = check_tasks(checker, tasks, [f"$.tasks[{at}]" for at in range(len(tasks))])
     if isinstance(value, dict):
         _check_agents(checker, value.get("agents"))
         _check_paths(checker, value.get("snapshot"))
-    raise_errors(checker, where)
-    assert document is not None, "no errors, so there is a document"
+    if document is None:
+        return None
     sections = {name: getattr(document, name) for name in ("version", "workspace_root", "policy", "agents", "snapshot")}
-    return Configuration(**sections, tasks=found), checker.warnings
-
-
-def _decode(data: bytes, where: str) -> object:
-    remedy = "The file holds one JSON object in UTF-8; `lorch init --force` writes a new one."
-    try:
-        data.decode()
-        return msgspec.json.decode(data)
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"is not UTF-8 at byte {error.start}", where=where, remedy=remedy) from None
-    except msgspec.DecodeError as error:
-        raise ConfigError(f"is not JSON: {_with_line(str(error), data)}", where=where, remedy=remedy) from None
+    return Configuration(**sections, tasks=found)
 
 
 def _with_line(message: str, data: bytes) -> str:
@@ -235,7 +244,7 @@ def _check_paths(checker: Checker, snapshot: object) -> None:
     for key in ("include", "exclude"):
         listed = snapshot.get(key) if isinstance(snapshot, dict) else None
         for at, path in enumerate(listed if isinstance(listed, list) else ()):
-            if isinstance(path, str) and (path in {"", "."} or path.startswith("/") or ".." in path.split("/")):
+            if isinstance(path, str) and (not path or path.startswith("/") or ".." in path.split("/")):
                 checker.error(
                     f"$.snapshot.{key}[{at}]",
                     f"{checker.shown('', path)} is not allowed; allowed: a path below the workspace, without `..`",

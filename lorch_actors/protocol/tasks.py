@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct, field
 
 from lorch_actors.errors import ConfigError
-from lorch_actors.protocol.checking import Checker
+from lorch_actors.protocol.checking import Checker, Remark
 from lorch_actors.protocol.messages import Count, ExpectedOutput, Object, TaskId, Text
 
 TASK_MAX_BYTES: Final = 65_536
@@ -105,20 +105,16 @@ def parse_tasks(data: bytes, where: str) -> tuple[TaskSettings, ...]:
     if len(given) > TASKS_MAX:
         raise ConfigError(f"{len(given)} tasks; at most {TASKS_MAX} are allowed", where=where, remedy="Split the file.")
     tasks = check_tasks(checker, given, paths)
-    raise_errors(checker, where)
+    raise_errors(checker.errors, where)
     if not tasks:
         raise ConfigError("there is no task in it", where=where, remedy='One task a line: {"id": "T-1", "goal": "…"}')
     return tasks
 
 
-def raise_errors(checker: Checker, where: str) -> None:
-    """Raise one `ConfigError` that tells all errors of the checker, if it has any."""
-    if not checker.errors:
+def raise_errors(errors: list[Remark], where: str) -> None:
+    """Raise one `ConfigError` that tells all these errors, if there are any; where: the file's name."""
+    if not errors:
         return
-    count = len(checker.errors)
-    lines = "".join(f"\n  {error}" for error in checker.errors)
-    raise ConfigError(
-        f"{count} {'value is' if count == 1 else 'values are'} wrong:{lines}",
-        where=where,
-        remedy="Every key is described in docs/CONFIGURATION.md.",
-    )
+    head = "1 value is wrong" if len(errors) == 1 else f"{len(errors)} values are wrong"
+    lines = "".join(f"\n  {error}" for error in errors)
+    raise ConfigError(f"{head}:{lines}", where=where, remedy="Every key is described in docs/CONFIGURATION.md.")

@@ -1,0 +1,118 @@
+"""`show` and `transcript`: what a run did, step by step, and what its console showed."""
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from lorch_actors.cli.options import global_options, output, place
+from lorch_actors.cli.output import one_line, visible
+from lorch_actors.errors import LorchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from lorch_actors.cli.documents import ShowDocument, StepLine
+    from lorch_actors.protocol.documents import IndexRow, Receipt
+    from lorch_actors.storage.workspace import Workspace
+
+RECEIPT_MAX_BYTES: Final = 64 << 20
+TRANSCRIPT_MAX_BYTES: Final = 1 << 30
+
+
+@click.command("show")
+@click.argument("run_id", metavar="RUN")
+@click.option("--task", "task_id", metavar="ID", help="Only this task.")
+@global_options
+def show_command(run_id: str, task_id: str | None) -> None:
+    """Show what a run did: its tasks, and every settled step with its receipt and artifacts."""
+    from lorch_actors.cli.documents import ShowDocument
+    from lorch_actors.cli.views import task_line
+    from lorch_actors.storage import history
+
+    workspace = place().workspace
+    run = history.load_run(workspace, run_id)
+    if task_id is not None and task_id not in run.tasks:
+        raise UsageError(f"run {run_id} has no task {task_id!r}", remedy=f"Its tasks are: {', '.join(run.tasks)}.")
+    row = next((row for row in history.load_index(workspace).runs if row.run_id == run.run_id), None)
+    tasks = [task for task in run.tasks.values() if task_id in (None, task.task_id)]
+    document = ShowDocument(
+        run_id=run.run_id,
+        status=run.status.value,
+        started_at=run.started_at,
+        completed_at=run.completed_at,
+        tasks=[task_line(task) for task in tasks],
+        steps=[line for task in tasks for line in _steps(workspace, row, task.task_id)],
+    )
+    output().result(document, _show_text(document))
+
+
+def _steps(workspace: "Workspace", row: "IndexRow | None", task_id: str) -> "Iterator[StepLine]":
+    """Yield the settled steps of one task in that run, from the receipts that the index says are its own."""
+    from lorch_actors.cli.views import step_line
+
+    if row is None or task_id not in row.first_steps:
+        return
+    for step in range(row.first_steps[task_id], row.last_steps.get(task_id, 0) + 1):
+        path = workspace.receipt(task_id, step)
+        yield step_line(_receipt(path, row.run_id), str(path.relative_to(workspace.root)))
+
+
+def _receipt(path: "Path", run_id: str) -> "Receipt":
+    import msgspec
+
+    from lorch_actors.protocol.documents import Receipt
+    from lorch_actors.storage import disk
+
+    content = disk.read_file(path, RECEIPT_MAX_BYTES)
+    try:
+        return msgspec.json.decode(content or b"", type=Receipt)
+    except msgspec.DecodeError as error:
+        what = "the receipt is not there" if content is None else f"is not a receipt: {error}"
+        raise LorchError(what, where=str(path), remedy=f"`lorch rebuild --run {run_id}` writes it again.") from None
+
+
+def _show_text(document: "ShowDocument") -> str:
+    from lorch_actors.cli.views import failure_text
+
+    lines = [
+        f"{document.run_id}  {document.status}  {document.started_at or ''} … {document.completed_at or ''}".rstrip()
+    ]
+    for task in document.tasks:
+        lines += ["", f"{task.task_id}  {task.status}  {task.title}".rstrip()]
+        lines += [f"  {failure_text(task.failure)}"] if task.failure is not None else []
+        lines += [f"  commit {task.commit} on {task.branch}"] if task.commit is not None else []
+        for step in document.steps:
+            if step.task_id == task.task_id:
+                lines += _step_text(step)
+    return "\n".join(lines)
+
+
+def _step_text(step: "StepLine") -> list[str]:
+    from lorch_actors.cli.views import size
+
+    tests = f", tests: {step.tests}" if step.tests is not None else ""
+    lines = [f"  step {step.step}  {step.action}{tests}  {step.created_at}", f"    {step.idempotency_key}"]
+    return lines + [f"    {one_line(file.path)} ({size(file.size)})" for file in step.artifacts]
+
+
+@click.command("transcript")
+@click.argument("run_id", metavar="RUN")
+@global_options
+def transcript_command(run_id: str) -> None:
+    """Print what the console of a run showed."""
+    from lorch_actors.cli.documents import TranscriptDocument
+    from lorch_actors.storage import disk
+
+    workspace = place().workspace
+    path = workspace.transcript(run_id)
+    content = disk.read_file(path, TRANSCRIPT_MAX_BYTES)
+    if content is None:
+        known = run_id in workspace.run_ids()
+        raise UsageError(
+            "the transcript is not there" if known else f"there is no run {run_id!r} in this workspace",
+            where=str(path),
+            remedy=f"`lorch rebuild --run {run_id}` writes it again." if known else "`lorch runs` lists them.",
+        )
+    text = visible(content.decode(errors="backslashreplace"))
+    output().result(TranscriptDocument(run_id=run_id, lines=text.splitlines()), text)
