@@ -1,0 +1,199 @@
+"""Git operations are killed before and after every call of git, and called again."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lorch_actors.storage import disk, git, git_repository, git_runner
+
+WHEN = "2026-01-02T03:04:05.678Z"
+RUN = "run-20260102-030405-abcdef01"
+ENVIRONMENT = {
+    "GIT_CONFIG_GLOBAL": "/dev/null",
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_AUTHOR_NAME": "Ada",
+    "GIT_AUTHOR_EMAIL": "ada@example.org",
+    "GIT_COMMITTER_NAME": "Ada",
+    "GIT_COMMITTER_EMAIL": "ada@example.org",
+}
+
+
+@pytest.fixture(autouse=True)
+def isolated(monkeypatch):
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def call(root, *arguments):
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, check=True)
+    return done.stdout.decode().rstrip("\n")
+
+
+@pytest.fixture
+def template(tmp_path):
+    """A repository whose run has begun and whose task has changed, deleted and added files."""
+    root = tmp_path / "template"
+    (root / "src").mkdir(parents=True)
+    (root / "state").mkdir()
+    call(root, "init", "-q", "-b", "main")
+    for name in ("a", "b", "c"):
+        (root / "src" / name).write_text(name)
+    call(root, "add", "-A")
+    call(root, "commit", "-qm", "first")
+    (root / "state/run.json").write_text("{}")
+    return root
+
+
+def change(root):
+    (root / "src/a").write_text("changed")
+    (root / "src/b").unlink()
+    (root / "new/deep").mkdir(parents=True)
+    (root / "new/deep/file").write_text("new")
+
+
+def operations(root):
+    base = call(root, "rev-parse", "main")
+    return {
+        "begin": lambda: git.begin(root, RUN, base),
+        "commit": lambda: git.commit_task(root, RUN, "T-1", "do it", WHEN),
+        "aside": lambda: git.set_aside(root, RUN, "T-1", "do it", WHEN, "tests failed", base),
+    }
+
+
+def prepare(template, root, operation):
+    shutil.copytree(template, root)
+    git_repository.exclude_own(git_repository.locate(root))
+    if operation != "begin":
+        operations(root)["begin"]()
+        change(root)
+
+
+class Killer:
+    """Kills this process at the n-th point: before and after each call of git and each change on the disk."""
+
+    def __init__(self, at, *, every_change):
+        self.left = at
+        wrapped = [(git_runner, "execute")]
+        if every_change:
+            wrapped += [(disk, name) for name in ("replace", "unlink", "create")]
+        for module, name in wrapped:
+            setattr(module, name, self.around(getattr(module, name)))
+
+    def around(self, function):
+        def wrapper(*arguments):
+            self.point()
+            answer = function(*arguments)
+            self.point()
+            return answer
+
+        return wrapper
+
+    def point(self):
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+
+
+def run_and_kill(operation, root, at, *, every_change=False):
+    """Run an operation in a process that dies at that point; say whether it did."""
+    child = os.fork()
+    if child == 0:
+        Killer(at, every_change=every_change)
+        operations(root)[operation]()
+        os._exit(0)
+    _, ending = os.waitpid(child, 0)
+    if os.WIFSIGNALED(ending):
+        assert os.WTERMSIG(ending) == signal.SIGKILL
+        return True
+    assert os.waitstatus_to_exitcode(ending) == 0
+    return False
+
+
+def check(operation, root):
+    """Look at everything an operation promises after it was repeated."""
+    git_directory = root / ".git"
+    assert call(root, "symbolic-ref", "HEAD") == f"refs/heads/lorch/{RUN}"
+    assert call(root, "status", "--porcelain") == ""
+    assert call(root, "fsck", "--no-dangling") == ""
+    assert [*git_directory.glob("**/*.lock"), *git_directory.glob("lorch-*")] == []
+    assert (root / "state/run.json").read_text() == "{}"
+    made = {"begin": 0, "commit": 1, "aside": 0}[operation]
+    assert call(root, "rev-list", "--count", f"main..lorch/{RUN}") == str(made)
+    if operation == "aside":
+        assert call(root, "rev-list", "--count", f"main..lorch-failed/{RUN}/T-1") == "1"
+        assert sorted(path.name for path in root.glob("src/*")) == ["a", "b", "c"]
+        assert not (root / "new").exists()
+    saved = {"commit": f"lorch/{RUN}", "aside": f"lorch-failed/{RUN}/T-1"}.get(operation)
+    if saved:
+        assert call(root, "show", f"{saved}:new/deep/file") == "new"
+        assert call(root, "show", f"{saved}:src/a") == "changed"
+        assert call(root, "ls-tree", "-r", "--name-only", saved).split() == ["new/deep/file", "src/a", "src/c"]
+
+
+def sweep(template, tmp_path, operation, points, *, every_change=False):
+    for at in points:
+        root = Path(tmp_path / f"at-{at}")
+        prepare(template, root, operation)
+        killed = run_and_kill(operation, root, at, every_change=every_change)
+        operations(root)[operation]()
+        check(operation, root)
+        if not killed:
+            return at
+        shutil.rmtree(root)
+    return None
+
+
+@pytest.mark.parametrize("operation", ["begin", "commit", "aside"])
+def test_killed_at_a_call_of_git_and_repeated(template, tmp_path, operation):
+    """Killed at every fifth point, each operation finishes when it is repeated, and leaves one commit and no lock."""
+    assert sweep(template, tmp_path, operation, range(4, 200, 5)) is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", ["begin", "commit", "aside"])
+def test_killed_at_every_point_and_repeated(template, tmp_path, operation):
+    """The same before and after each call of git and each change on the disk."""
+    assert sweep(template, tmp_path, operation, range(500), every_change=True) is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("operation", ["commit", "aside"])
+def test_killed_twice_and_repeated(template, tmp_path, operation):
+    """A kill during the repeat is no worse than the first."""
+    for first in range(0, 60, 7):
+        for second in range(0, 60, 9):
+            root = tmp_path / f"at-{first}-{second}"
+            prepare(template, root, operation)
+            run_and_kill(operation, root, first, every_change=True)
+            run_and_kill(operation, root, second, every_change=True)
+            operations(root)[operation]()
+            check(operation, root)
+            shutil.rmtree(root)
+
+
+@pytest.mark.long
+def test_git_itself_killed_at_any_moment(template, tmp_path):
+    """Killed together with its git in the middle of a call, a failed task is still saved whole and the tree restored."""
+    for delay_us in range(500, 60_000, 700):
+        root = tmp_path / f"after-{delay_us}"
+        prepare(template, root, "aside")
+        child = os.fork()
+        if child == 0:
+            signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            signal.setitimer(signal.ITIMER_REAL, delay_us / 1e6)
+            operations(root)["aside"]()
+            os._exit(0)
+        os.waitpid(child, 0)
+        operations(root)["aside"]()
+        saved = f"lorch-failed/{RUN}/T-1"
+        assert call(root, "show", f"{saved}:new/deep/file") == "new"
+        assert call(root, "show", f"{saved}:src/a") == "changed"
+        assert call(root, "status", "--porcelain") == ""
+        assert [*(root / ".git").glob("**/*.lock"), *(root / ".git").glob("lorch-*")] == []
+        shutil.rmtree(root)
