@@ -1,9 +1,9 @@
 r"""The JSON Schemas (draft 2020-12) in ``lorch_actors/schemas/v1``, generated from the types.
 
 ``python -m lorch_actors.protocol.schemas`` writes them; a test says that what is committed is what would be written,
-others that schemas and types accept the same documents. Two things of I-JSON no schema can say are checked where a line
-is decoded: the depth of nesting, and names that occur twice. Patterns end in ``$(?!\n)``, which means the end of the
-text to both Python and ECMA 262.
+others that schemas and types accept the same documents. What no schema can say is checked where a line is decoded:
+the depth of nesting, names that occur twice, integers of more than 4,300 digits. Patterns end in ``$(?!\n)``, which
+means the end of the text to both Python and ECMA 262.
 """
 
 from collections.abc import Mapping

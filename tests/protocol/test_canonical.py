@@ -31,7 +31,7 @@ def test_the_order_of_members_makes_no_difference(value: dict[str, int], random:
 
 
 def test_members_are_sorted_by_utf16_and_numbers_written_as_ecmascript_does():
-    """An astral name comes before U+FB33, which only UTF-16 order says; 1.0 is 1, and large fractions have exponents."""
+    """An astral name comes before U+FB33, which only UTF-16 order says; 1.0 is 1, and 10^21 has an exponent."""
     value = {"\ufb33": 1.0, "\U0001f600": 1e21, "a": [-0.0, 1e-7, 0.000001, 1e20]}
 
     assert (
