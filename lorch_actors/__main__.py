@@ -1,0 +1,47 @@
+"""The program: ``python -m lorch_actors``, or ``lorch``.
+
+A run is put under the guardian; everything else is carried out here and now.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lorch_actors.cli.routing import route
+
+if TYPE_CHECKING:
+    from lorch_actors.errors import LorchError
+    from lorch_actors.guardian_link import GuardianLink
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Carry out a command line (without the program's name; that of this process by default); return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not route(arguments).orchestrated:
+        from lorch_actors.cli import app
+
+        return app.main(arguments)
+    from lorch_actors.guardian import guard
+
+    return guard(arguments, _orchestrate, show=lambda error: _show(error, as_json="--json" in arguments))
+
+
+def _orchestrate(argv: Sequence[str], link: "GuardianLink") -> int:
+    from lorch_actors.cli import app
+
+    return app.orchestrate(argv, link)
+
+
+def _show(error: "LorchError", *, as_json: bool) -> None:
+    from lorch_actors import console
+    from lorch_actors.cli.output import print_error
+
+    try:
+        print_error(error, error.exit_code, json=as_json)
+    except (OSError, ValueError, AttributeError):  # nobody reads standard output, or there is none
+        console.notice(str(error))
+        console.discard()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

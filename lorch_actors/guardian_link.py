@@ -1,0 +1,56 @@
+"""What guardian and orchestrator know of each other: a pipe for signs of life, and a pidfd in return."""
+
+import os
+from contextlib import suppress
+from typing import Final, NamedTuple
+
+_BEAT: Final = b"."
+_SETTLED: Final = b"s"
+_READ_BYTES: Final = 65536
+
+
+class GuardianLink:
+    """What an orchestrator knows of the guardian above it.
+
+    run_id: chosen by the guardian; None for `resume`. start: 0 for the first orchestrator, one more each time it had
+    to be started again. workspace: absolute path. pidfd: becomes readable when the guardian dies. beat_fd: where signs
+    of life go, a pipe that does not block.
+    """
+
+    def __init__(
+        self, *, run_id: str | None, start: int, workspace: str, guardian_pid: int, pidfd: int, beat_fd: int
+    ) -> None:
+        self.run_id = run_id
+        self.start = start
+        self.workspace = workspace
+        self.guardian_pid = guardian_pid
+        self.pidfd = pidfd
+        self._beat_fd = beat_fd
+
+    def beat(self) -> None:
+        """Give a sign of life; never blocks, and a dead guardian is no error here."""
+        self._tell(_BEAT)
+
+    def settled(self) -> None:
+        """Say that a step was settled: the restarts so far no longer count."""
+        self._tell(_SETTLED)
+
+    def _tell(self, word: bytes) -> None:
+        with suppress(BlockingIOError, BrokenPipeError):  # full means that there are signs enough to read
+            os.write(self._beat_fd, word)
+
+
+class Heard(NamedTuple):
+    """What came through the pipe. is_over: nothing will come any more."""
+
+    has_settled: bool
+    is_over: bool
+
+
+def hear(beats: int) -> Heard:
+    """Read the signs of life that wait in the pipe; never blocks."""
+    try:
+        words = os.read(beats, _READ_BYTES)
+    except BlockingIOError:
+        return Heard(has_settled=False, is_over=False)
+    return Heard(has_settled=_SETTLED in words, is_over=not words)
