@@ -28,13 +28,13 @@ def show_command(run_id: str, task_id: str | None) -> None:
     """Show what a run did: its tasks, and every settled step with its receipt and artifacts."""
     from lorch_actors.cli.documents import ShowDocument
     from lorch_actors.cli.views import task_line
-    from lorch_actors.storage import history
+    from lorch_actors.records import history
 
     workspace = place().workspace
-    run = history.load_run(workspace, run_id)
+    run = history.load_run(workspace, run_id).run
     if task_id is not None and task_id not in run.tasks:
         raise UsageError(f"run {run_id} has no task {task_id!r}", remedy=f"Its tasks are: {', '.join(run.tasks)}.")
-    row = next((row for row in history.load_index(workspace).runs if row.run_id == run.run_id), None)
+    row = next((row for row in history.rows(workspace) if row.run_id == run.run_id), None)
     tasks = [task for task in run.tasks.values() if task_id in (None, task.task_id)]
     document = ShowDocument(
         run_id=run.run_id,

@@ -9,6 +9,7 @@ from lorch_actors.cli.options import Place, global_options, output, place
 
 if TYPE_CHECKING:
     from lorch_actors.cli.documents import RunsDocument, StatusDocument
+    from lorch_actors.storage.workspace import Workspace
 
 WATCH_INTERVAL_S: Final = 1.0
 
@@ -34,12 +35,27 @@ def status_command(run_id: str | None, *, watch: bool) -> None:
 def _status(where: Place, run_id: str | None) -> "StatusDocument":
     from lorch_actors.cli.holder import find_holder
     from lorch_actors.cli.views import status_document
-    from lorch_actors.storage import history
+    from lorch_actors.records import history
 
     workspace = where.workspace
+    wanted = run_id if run_id is not None else _newest(workspace)
     # asked first: a run that ends in between is then shown as ended, not as one that nobody works on
     holder = find_holder(workspace.lock)
-    return status_document(history.load_run(workspace, run_id), str(where.root), holder)
+    return status_document(history.load_run(workspace, wanted).run, str(where.root), holder)
+
+
+def _newest(workspace: "Workspace") -> str:
+    from lorch_actors.errors import UsageError
+    from lorch_actors.records import history
+
+    rows = history.rows(workspace)
+    if not rows:
+        raise UsageError(
+            "there are no runs in this workspace yet",
+            where=str(workspace.root),
+            remedy="`lorch run --task ID` starts one; `--workspace DIR` names another workspace.",
+        )
+    return rows[-1].run_id
 
 
 def _show_again(text: str, document: "StatusDocument") -> None:
@@ -66,7 +82,7 @@ def _wait(seconds: float) -> bool:
 def runs_command() -> None:
     """List every run of this workspace, the oldest first."""
     from lorch_actors.cli.documents import RunLine, RunsDocument, RunTask
-    from lorch_actors.storage import history
+    from lorch_actors.records import history
 
     where = place()
     lines = [
@@ -77,7 +93,7 @@ def runs_command() -> None:
             completed_at=run.completed_at,
             tasks=[RunTask(task_id=task_id, status=status.value) for task_id, status in run.tasks.items()],
         )
-        for run in history.load_index(where.workspace).runs
+        for run in history.rows(where.workspace)
     ]
     document = RunsDocument(workspace=str(where.root), runs=lines)
     output().result(document, _runs_text(document))
