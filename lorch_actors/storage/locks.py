@@ -60,6 +60,7 @@ def hold(path: Path, holder: Mapping[str, Any] | None = None, *, wait_s: float =
         if holder is not None:
             disk.write(fd, msgspec.json.format(msgspec.json.encode(holder), indent=2) + b"\n")
 
+    disk.make_directory(path.parent)  # before filelock does it, with modes that are not ours
     inner = FileLock(
         path,
         mode=disk.FILE_MODE,
