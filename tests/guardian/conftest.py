@@ -67,10 +67,11 @@ def under_guard(tmp_path, mark):
     """Return a function that puts a command line under guard."""
     started = []
 
-    def start(*argv, limits=None, prefix=(), **options):
+    def start(*argv, limits=None, prefix=(), without_interpreter=False, **options):
         ours, theirs = socket.socketpair()
         ours.settimeout(WAIT_S)
-        command = [*prefix, sys.executable, str(OBEDIENT), str(theirs.fileno()), json.dumps(limits or {}), *argv]
+        interpreter = [] if without_interpreter else [sys.executable]
+        command = [*prefix, *interpreter, str(OBEDIENT), str(theirs.fileno()), json.dumps(limits or {}), *argv]
         environment = {**os.environ, "LORCH_TEST": mark}
         environment.pop("LORCH_RUN_ID", None)
         settings = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "cwd": tmp_path, "env": environment}
