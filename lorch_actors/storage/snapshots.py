@@ -18,7 +18,7 @@ from typing import Final
 
 from lorch_actors.errors import PathRefused, SnapshotError
 from lorch_actors.storage.manifests import Skipped, Snapshot, TrackedFile, TrackedLink, snapshot_id, written_name
-from lorch_actors.storage.stat_cache import FINGERPRINT_BYTES, StatCache, fingerprint, is_racy, mode_kind
+from lorch_actors.storage.stat_cache import FINGERPRINT_BYTES, StatCache, fingerprint, is_racy
 from lorch_actors.storage.workspace import OWN_DIRECTORIES
 
 SKIPPED_NAMES: Final = frozenset({".git", "node_modules", ".cache", "__pycache__"})
@@ -199,7 +199,7 @@ class _Walk:
             self._link(path, os.readlink(name, dir_fd=fd), found)
         else:
             text = written_name(path)
-            self._skipped[path] = Skipped(text or path, mode_kind(found.st_mode), text is not None)
+            self._skipped[path] = Skipped(text or path, _kind(found.st_mode), text is not None)
         return True
 
     def _link(self, path: str, target: str, found: os.stat_result) -> None:
@@ -264,6 +264,12 @@ def _matcher(patterns: Sequence[str]) -> Callable[[str], object] | None:
         plain = pattern.removeprefix("./").rstrip("/")
         shapes.append(("" if "/" in plain else "(?s:.*/)?") + fnmatch.translate(plain.lstrip("/")))
     return re.compile("|".join(f"(?:{shape})" for shape in shapes)).match if shapes else None
+
+
+def _kind(mode: int) -> str:
+    if stat.S_ISFIFO(mode):
+        return "fifo"
+    return "socket" if stat.S_ISSOCK(mode) else "device"
 
 
 def _unreadable(path: str, error: OSError) -> SnapshotError:

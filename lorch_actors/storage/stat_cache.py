@@ -11,7 +11,6 @@ many times `RECORD_BYTES`, ``check`` is SHA-256 over both.
 
 import hashlib
 import os
-import stat
 import struct
 from pathlib import Path
 from typing import Final
@@ -102,22 +101,3 @@ def _decode(content: bytes) -> dict[str, bytes] | None:
     if len(values) != len(names) * RECORD_BYTES:
         return None
     return {name: values[at * RECORD_BYTES : (at + 1) * RECORD_BYTES] for at, name in enumerate(names)}
-
-
-def mode_kind(mode: int) -> str:
-    """Return in a word what kind of file a mode stands for."""
-    for test, word in _KINDS:
-        if test(mode):
-            return word
-    return "unknown"
-
-
-_KINDS: Final = (
-    (stat.S_ISREG, "file"),
-    (stat.S_ISDIR, "directory"),
-    (stat.S_ISLNK, "link"),
-    (stat.S_ISFIFO, "fifo"),
-    (stat.S_ISSOCK, "socket"),
-    (stat.S_ISBLK, "device"),
-    (stat.S_ISCHR, "device"),
-)

@@ -137,7 +137,7 @@ def test_a_merge_under_way_is_off(repository):
 
 
 def test_a_branch_named_lorch_is_off(repository):
-    """git cannot keep lorch/<run> beside a branch lorch, which is told before the run."""
+    """Git cannot keep lorch/<run> beside a branch lorch, which is told before the run."""
     call(repository, "branch", "lorch")
 
     assert "branch named lorch" in git.examine(repository).reason
@@ -224,7 +224,7 @@ def test_begin_refuses_when_head_has_moved(repository):
 
 
 def test_a_task_becomes_one_commit(begun):
-    """New, changed, deleted and odd files are committed with trailers, dates and the user's identity; the tree is clean."""
+    """New, changed, deleted and odd files are committed with trailers, dates and the user's identity."""
     before = call(begun, "rev-parse", "HEAD")
     put(begun, {"src/a.py": "changed\n", "deep/er/new.py": "x\n", "we ird\n-name": "odd\n"})
     (begun / "src/b.py").unlink()
@@ -383,7 +383,7 @@ def test_a_nested_repository_is_left_out_and_named(begun):
 
     made = commit(begun)
 
-    assert (1, ("empty", "nested")) == (made.files, made.left_out)
+    assert (made.files, made.left_out) == (1, ("empty", "nested"))
     assert call(begun, "ls-tree", "-r", "--name-only", "HEAD").count("nested") == 0
     assert (begun / "nested/f").exists()
 

@@ -37,7 +37,7 @@ def call(root, *arguments):
 
 @pytest.fixture
 def template(tmp_path):
-    """A repository whose run has begun and whose task has changed, deleted and added files."""
+    """Make a repository whose run has begun and whose task has changed, deleted and added files."""
     root = tmp_path / "template"
     (root / "src").mkdir(parents=True)
     (root / "state").mkdir()
@@ -179,7 +179,7 @@ def test_killed_twice_and_repeated(template, tmp_path, operation):
 
 @pytest.mark.long
 def test_git_itself_killed_at_any_moment(template, tmp_path):
-    """Killed together with its git in the middle of a call, a failed task is still saved whole and the tree restored."""
+    """Killed together with its git in the middle of a call, a failed task is still saved whole."""
     for delay_us in range(500, 60_000, 700):
         root = tmp_path / f"after-{delay_us}"
         prepare(template, root, "aside")
