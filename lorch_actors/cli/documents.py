@@ -1,12 +1,12 @@
 """What ``--json`` prints: one struct for each document; its JSON Schema is ``schemas/v1/cli-<name>.json``.
 
-The schemas are generated from these types (`SCHEMA_TYPES`), so a document that can be printed is one they describe.
-Times are RFC 3339 in UTC, durations seconds, sizes bytes.
+The schemas are generated from these types, so a document that can be printed is one they describe;
+``python -m lorch_actors.cli.schemas`` writes them. Times are RFC 3339 in UTC, durations seconds, sizes bytes.
 """
 
 from typing import Final, Literal
 
-from msgspec import Struct, field
+from msgspec import Struct
 
 from lorch_actors.errors import ExitCode, LorchError
 
@@ -47,7 +47,7 @@ class FailureBody(Document, frozen=True):
 
     code: str
     message: str
-    agent: str | None = None
+    agent: str | None
 
 
 class TaskLine(Document, frozen=True):
@@ -59,10 +59,10 @@ class TaskLine(Document, frozen=True):
     stage: str
     rounds: int
     attempts: int
-    snapshot_id: str | None = None
-    branch: str | None = None
-    commit: str | None = None
-    failure: FailureBody | None = None
+    snapshot_id: str | None
+    branch: str | None
+    commit: str | None
+    failure: FailureBody | None
 
 
 class AgentLine(Document, frozen=True):
@@ -308,7 +308,7 @@ class ReportDocument(Document, frozen=True):
     resumes: int
     branch: str | None
     stopped: FailureBody | None
-    next: list["NextLine"] = field(default_factory=list)
+    next: list["NextLine"]
 
 
 class NextLine(Document, frozen=True):
