@@ -52,7 +52,7 @@ def test_scripts_of_lorch_15_play_unchanged(tmp_path: Path, path: Path):
     """Each event goes out in order, with type, status, payload and artifacts as they are written."""
     for action, response in json.loads(path.read_bytes())["responses"].items():
         with mockagent(tmp_path, ROLE_OF[action], path) as agent:
-            agent.send(command(action))
+            agent.send(command(action, action))
             played = [agent.event() for _ in response["events"]]
             assert agent.finish() == 0
         seen = [{"type": e["event"]} | {k: e[k] for k in ("status", "payload", "artifacts") if k in e} for e in played]
