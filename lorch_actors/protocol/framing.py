@@ -72,5 +72,4 @@ class LineReader:
         if self._begun_bytes <= self._limit_bytes:
             self._begun += piece
         elif was_within:
-            self._begun += piece[: self._head_bytes]
-            del self._begun[self._head_bytes :]
+            self._begun = (self._begun + piece[: self._head_bytes])[: self._head_bytes]

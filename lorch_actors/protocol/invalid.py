@@ -27,10 +27,7 @@ class InvalidLine(ValueError):  # noqa: N818 - it is the line that is invalid; t
     def __init__(self, reason: str, head: MessageHead | None = None) -> None:
         self.reason = reason if len(reason) <= 2 * _MAX_CHARS else reason[: 2 * _MAX_CHARS] + "…"
         self.head = head
-        super().__init__(self.reason, head)
-
-    def __str__(self) -> str:
-        return self.reason
+        super().__init__(self.reason)
 
 
 def head_of(document: Mapping[str, Any]) -> MessageHead:

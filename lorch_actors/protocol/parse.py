@@ -71,13 +71,13 @@ def parse_message(
     try:
         document, compact = decode_object(line)
     except InvalidLine as error:
-        raise InvalidLine(redactor.text(error.reason), _salvage_head(line, redactor)) from None
+        raise InvalidLine(error.reason, _salvage_head(line, redactor)) from None
     try:
         _, compact = redactor.message(document, compact)
         _refuse_overlong(compact)
         return _decode(compact, any_checksum=any_checksum)
     except InvalidLine as error:
-        raise InvalidLine(redactor.text(error.reason), _redacted_head(document, redactor)) from None
+        raise InvalidLine(error.reason, _redacted_head(document, redactor)) from None
 
 
 def decode(compact: bytes) -> Message:

@@ -62,6 +62,11 @@ def test_short_system_ids_can_be_read():
     assert ids.system_message_id("retry_scheduled", "cmd-0123-2", 7) == "sys-retry_scheduled:cmd-0123-2:7"
 
 
+def test_where_a_hashed_id_was_cut_matters():
+    """Parts that read the same when written one after the other are still different."""
+    assert ids.system_message_id("x", "é:", "b") != ids.system_message_id("x", "é", ":b")
+
+
 @given(PARTS, PARTS)
 def test_different_causes_have_different_system_ids(one: list[str], other: list[str]):
     """Parts are not confused, however they are cut and whatever they contain."""

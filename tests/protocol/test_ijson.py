@@ -58,6 +58,8 @@ def test_any_spelling_of_an_object_gives_its_value_and_one_compact_form(
         (b'{"a":"\\udc00\\ud800"}', "not JSON"),
         (b'{"\\ud800":1}', "not JSON"),
         (b'{"a":"\\ufdd0"}', "noncharacter"),
+        (b'{"a":"\\ufdef"}', "noncharacter"),
+        (nested(MAX_DEPTH + 1)[:-1] + b',"b":[]}', "levels deep"),
         (b'{"a":"\xef\xbf\xbe"}', "noncharacter"),
         (b'{"\\uffff":1}', "noncharacter"),
         (b'{"a":"\\ud83f\\udffe"}', "noncharacter"),
@@ -92,6 +94,7 @@ def test_what_is_not_strict_ijson_is_refused_with_a_reason(line: bytes, reason: 
     "line",
     [
         nested(MAX_DEPTH),
+        nested(MAX_DEPTH)[:-1] + b',"b":[]}',
         b'{"a":[' + b",".join([b"{}"] * 500) + b"]}",
         b'{"a":"' + b"[" * 500 + b'"}',
         b'{"a":{"x":1},"b":{"x":1}}',

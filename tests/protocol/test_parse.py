@@ -175,6 +175,8 @@ def test_a_line_of_exactly_the_limit_can_be_read():
     assert parse_message(event_of_size(MESSAGE_MAX_BYTES))[1] == event_of_size(MESSAGE_MAX_BYTES)
     with pytest.raises(InvalidLine, match="262145 bytes long"):
         parse_message(event_of_size(MESSAGE_MAX_BYTES + 1))
+    with pytest.raises(InvalidLine, match="262145 bytes long"):
+        parse_message(event_of_size(MESSAGE_MAX_BYTES) + b" ")
 
 
 def test_a_line_that_outgrows_the_limit_when_written_compactly_is_refused():

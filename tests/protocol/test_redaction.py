@@ -44,7 +44,7 @@ def test_short_values_are_no_secrets():
 
 def test_secrets_come_from_several_environments():
     """The orchestrator's and the agents' variables count alike; one value has one name."""
-    redactor = Redactor({"B_KEY": "abcdefgh"}, {"A_KEY": "abcdefgh", "B_KEY": "other-value"})
+    redactor = Redactor({"B_KEY": "abcdefgh"}, {"A_KEY": "abcdefgh", "B_KEY": "other-value"}, {"C_KEY": "abcdefgh"})
 
     assert redactor.text("abcdefgh other-value") == "[redacted:A_KEY] [redacted:B_KEY]"
 
@@ -121,6 +121,8 @@ def test_overlapping_secrets_leave_nothing_of_either():
     redactor = Redactor({"A_KEY": "0123456789", "B_KEY": "6789abcd"})
 
     assert redactor.text("-0123456789abcd-") == "-[redacted:A_KEY]-"
+    assert redactor.text("-6789abcd-") == "-[redacted:B_KEY]-"
+    assert Redactor({"A_KEY": "0123456789", "B_KEY": "abcdef01"}).text("abcdef0123456789") == "[redacted:A_KEY]"
     assert redactor.text("-6789abcd0123456789-") == "-[redacted:B_KEY][redacted:A_KEY]-"
 
 

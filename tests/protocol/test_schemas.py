@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from schema_cases import AT, FULL, mutated, places, valid_for
+from schema_cases import AT, CHECKSUM, FULL, mutated, places, valid_for
 
 from lorch_actors.protocol.documents import Index, Receipt, RunState, SnapshotManifest
 from lorch_actors.protocol.messages import Command, Event, Heartbeat, Log
@@ -99,3 +99,27 @@ def test_every_single_change_gets_the_same_verdict_from_both(name: str):
             container[key] = value
 
             assert accepted_by_type(name, document) == VALIDATORS[name].is_valid(document), (key, value)
+
+
+@pytest.mark.parametrize("name", sorted(FULL))
+def test_every_single_absence_gets_the_same_verdict_from_both(name: str):
+    """Each member and item of the document is missed, or not, by both."""
+    for at in range(len(places(FULL[name]))):
+        document = copy.deepcopy(FULL[name])
+        container, key = places(document)[at]
+        del container[key]
+
+        assert accepted_by_type(name, document) == VALIDATORS[name].is_valid(document), key
+
+
+@pytest.mark.parametrize(
+    "left_out", ["link", "sha256", "size", "sha256 size", "link sha256", "link size", "link sha256 size", ""]
+)
+def test_an_entry_of_a_manifest_is_either_a_file_or_a_link(left_out: str):
+    """Checksum and size, or the text of the link: neither both nor a part."""
+    entry = {"path": "a", "sha256": CHECKSUM, "size": 0, "link": "b", "mtime": AT}
+    manifest = FULL["snapshot-manifest"] | {"files": [{k: v for k, v in entry.items() if k not in left_out.split()}]}
+    expected = left_out in {"link", "sha256 size"}
+
+    assert accepted_by_type("snapshot-manifest", manifest) == expected
+    assert VALIDATORS["snapshot-manifest"].is_valid(manifest) == expected
