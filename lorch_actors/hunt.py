@@ -16,6 +16,7 @@ from lorch_actors import proc
 
 _MAX_HANDLES: Final = 256
 """Pidfds held at a time; whoever else is found is taken in the next round."""
+_RESERVE: Final = 4
 
 
 def end_all(
@@ -122,21 +123,29 @@ class _Hunt:
         return {pid for pid in self._find() if pid not in self._keep} - self._never - self._refused
 
     def _sight(self, pids: Iterable[int]) -> None:
-        for pid in pids:
-            if len(self._sighted) + len(self._certain) >= _MAX_HANDLES:
-                return
-            try:
-                handle = proc.open_handle(pid)
-            except OSError:  # no descriptors left: go on with whom we have, they give theirs back
-                if not self._sighted and not self._certain:
-                    raise
-                return
-            if handle is not None and proc.has_ended(handle):
-                if proc.reap(os.P_PIDFD, handle):
-                    self._just_ended.append(pid)
+        reserve: list[int] = []
+        try:
+            for _ in range(_RESERVE):  # looking takes descriptors too
+                reserve.append(os.pidfd_open(os.getpid()))
+            for pid in pids:
+                if len(self._sighted) + len(self._certain) >= _MAX_HANDLES:
+                    break
+                self._take_up(pid)
+        except OSError:  # no descriptors left: go on with whom we have, they give theirs back
+            if not self._sighted and not self._certain:
+                raise
+        finally:
+            for handle in reserve:
                 os.close(handle)
-            elif handle is not None:
-                self._sighted[pid] = handle
+
+    def _take_up(self, pid: int) -> None:
+        handle = proc.open_handle(pid)
+        if handle is not None and proc.has_ended(handle):
+            if proc.reap(os.P_PIDFD, handle):
+                self._just_ended.append(pid)
+            os.close(handle)
+        elif handle is not None:
+            self._sighted[pid] = handle
 
     def _kill_groups(self, found: set[int]) -> None:
         kept = {proc.group(pid) for pid in self._find() if pid in self._keep}

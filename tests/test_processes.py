@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import suppress
 
 import pytest
 
@@ -306,16 +307,23 @@ def test_more_processes_than_handles_are_ended(programs, monkeypatch):
 def test_descriptors_that_run_out_are_used_in_turn(programs):
     """A hunt goes on with the few it gets, and leaves none open."""
     programs.start("for _ in range(3): os.fork()\nready(); rest()", count=8)
-    before = os.listdir("/proc/self/fd")
+    before = set(os.listdir("/proc/self/fd"))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    highest = max(map(int, before))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 5, hard))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, before)) + 10, hard))
+    fillers = []
     try:
+        with suppress(OSError):
+            while True:
+                fillers.append(os.dup(0))
+        for _ in range(6):
+            os.close(fillers.pop())
         left = end(programs)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for filler in fillers:
+            os.close(filler)
 
-    assert (left, len(os.listdir("/proc/self/fd"))) == ([], len(before))
+    assert (left, set(os.listdir("/proc/self/fd"))) == ([], before)
 
 
 def test_who_refuses_is_named(programs, monkeypatch):
