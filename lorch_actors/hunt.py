@@ -125,7 +125,7 @@ class _Hunt:
     def _sight(self, pids: Iterable[int]) -> None:
         reserve: list[int] = []
         try:
-            for _ in range(_RESERVE):  # looking takes descriptors too
+            while len(reserve) < _RESERVE:  # looking takes descriptors too
                 reserve.append(os.pidfd_open(os.getpid()))
             for pid in pids:
                 if len(self._sighted) + len(self._certain) >= _MAX_HANDLES:
