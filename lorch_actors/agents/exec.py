@@ -11,9 +11,7 @@ LORCH_SNAPSHOT_ID, LORCH_IDEMPOTENCY_KEY and LORCH_INPUTS, the path of a JSON fi
 """
 
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +29,7 @@ from lorch_actors.agents.running import Ended, NotStartable
 from lorch_actors.agents.tree import Baseline, Tree
 from lorch_actors.errors import LorchError
 from lorch_actors.protocol.messages import Artifact, Command
+from lorch_actors.storage import atomic, disk
 
 if TYPE_CHECKING:
     import argparse
@@ -51,8 +50,9 @@ class ExecAgent(Agent):
     def __init__(self, role: str | None, config: ExecConfig, **settings: Any) -> None:
         super().__init__(role, **settings)
         self._config = config
-        kept = self.workspace / "state" / "agents" / f"{self.role}.baseline.json"
-        self._tree = Tree(self.workspace, config.include, config.exclude, kept)
+        private = self.workspace / "state" / "agents"
+        self._inputs_file = private / f"{self.role}.inputs.json"
+        self._tree = Tree(self.workspace, config.include, config.exclude, private / f"{self.role}.baseline.json")
 
     def prepare(self) -> None:
         """Become the parent of whatever a command leaves behind, so that it can be ended."""
@@ -72,14 +72,11 @@ class ExecAgent(Agent):
             )
             return
         baseline = self._tree.baseline(command.idempotency_key)
-        directory = tempfile.mkdtemp(prefix="lorch-exec-")
         try:
-            task = _Task(self, command, reply, baseline, Path(directory))
+            task = _Task(self, command, reply, baseline, _environment(command, self._inputs_file))
             getattr(task, self.role)(argv)
         except NotStartable as error:
             reply.error("command_not_startable", f"{error}; install it, or correct the agent's command line")
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
 
     @property
     def config(self) -> ExecConfig:
@@ -95,12 +92,14 @@ class ExecAgent(Agent):
 class _Task:
     """One command being carried out. A method for each role."""
 
-    def __init__(self, agent: ExecAgent, command: Command, reply: Reply, baseline: Baseline, directory: Path) -> None:
+    def __init__(
+        self, agent: ExecAgent, command: Command, reply: Reply, baseline: Baseline, environment: dict[str, str]
+    ) -> None:
         self._agent = agent
         self._command = command
         self._reply = reply
         self._baseline = baseline
-        self._environment = _environment(command, directory)
+        self._environment = environment
 
     def builder(self, argv: Argv) -> None:
         """Run the command, then the tests if it succeeded."""
@@ -216,12 +215,11 @@ class _Task:
         return files.write(self._agent.workspace, f"{directory}/{self._command.task_id}.json", data)
 
 
-def _environment(command: Command, directory: Path) -> dict[str, str]:
-    """Return the environment of a command; the file with the inputs, 0600, lies in the private directory."""
+def _environment(command: Command, inputs_file: Path) -> dict[str, str]:
+    """Return the environment of a command, its inputs written to the file (0600), which the next command replaces."""
     inputs = command.inputs
-    file = directory / "inputs.json"
-    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as opened:
-        opened.write(msgspec.json.encode(inputs) + b"\n")
+    disk.make_directory(inputs_file.parent)
+    atomic.write_json(inputs_file, inputs)
     return {
         **os.environ,
         "LORCH_ACTION": command.action.value,
@@ -232,7 +230,7 @@ def _environment(command: Command, directory: Path) -> dict[str, str]:
         "LORCH_REQUESTED_BY": _variable(inputs.get("requested_by")),
         "LORCH_SNAPSHOT_ID": _variable(command.version.snapshot_id),
         "LORCH_IDEMPOTENCY_KEY": _variable(command.idempotency_key),
-        "LORCH_INPUTS": str(file),
+        "LORCH_INPUTS": str(inputs_file),
     }
 
 

@@ -50,6 +50,7 @@ class Tree:
         if known is not None and known.key == key:
             return known
         baseline = Baseline(key, {path: file.sha256 for path, file in self._files().items()})
+        disk.make_directory(self._kept.parent)
         atomic.write_json(self._kept, baseline)
         return baseline
 
