@@ -67,9 +67,8 @@ class LineReader:
         return kept if size_bytes <= self._limit_bytes else OversizeLine(size_bytes, kept[: self._head_bytes])
 
     def _extend(self, piece: bytes) -> None:
-        was_within = self._begun_bytes <= self._limit_bytes
         self._begun_bytes += len(piece)
         if self._begun_bytes <= self._limit_bytes:
             self._begun += piece
-        elif was_within:
+        else:
             self._begun = (self._begun + piece[: self._head_bytes])[: self._head_bytes]
