@@ -151,7 +151,8 @@ def _finish(repository: Repository, private: Path, done: Known) -> Commit:
     git.try_run("update-index", "-q", "--refresh", index=private, deadline_s=LONG_DEADLINE_S)
     repositories.publish_index(repository, private)
     parent = done.parents[0]
-    return Commit(done.commit, len(commits.contents_changed(repository, parent, done.commit)), parent)
+    files = len(commits.contents_changed(repository, parent, done.commit))
+    return Commit(done.commit, files, parent, repositories.nested(repository, private))
 
 
 def _ready(root: Path, run_id: str, ref: str, on_progress: Progress | None) -> tuple[Repository, Known]:
@@ -194,7 +195,8 @@ def set_aside(
     """Commit what a failed task left to ``lorch-failed/<run_id>/<task_id>`` and take it out of the working tree.
 
     base: where the run's branch stood before the task; commits that the agent made itself since then are set aside
-    too. Without it they stay. reason: why the task failed, for the message. Ignored files stay. An earlier failure of
+    too. Without it they stay. reason: why the task failed, for the message. Ignored files and what is checked out in
+    submodules stay. An earlier failure of
     the same task stays reachable as a second parent. Raises GitError before anything unsaved would be overwritten.
     """
     label = Label.of(run_id, task_id, when)
@@ -208,7 +210,11 @@ def set_aside(
     for _ in range(_PASSES_MAX):
         tree, left_out = repositories.write_worktree(repository, private)
         aside.save(tree, head, target)
-        if tree == target.tree:
+        rest = commits.contents_changed(repository, target.tree, tree)
+        links = sorted(path for path, (mode, _) in rest.items() if mode == repositories.GITLINK)
+        if len(links) == len(rest):  # a submodule keeps the commit its owner checked out
+            repository.git.run("read-tree", "--reset", target.commit, index=private)
+            left_out = (*left_out, *links)
             break
         # Refuses, with nothing changed, if a file is other than the tree just written says.
         repository.git.run("read-tree", "-m", "-u", tree, target.commit, index=private, deadline_s=LONG_DEADLINE_S)
@@ -236,7 +242,7 @@ class _Aside:
         self._title = title
         self._reason = reason
         found = commits.find(repository, ref)
-        ours = found is not None and found.is_of(label) and found.when_s == label.when_s
+        ours = found is not None and found.is_of(label)
         self.tip = found if ours else None
         self._earlier = None if ours else found
 

@@ -44,7 +44,7 @@ class Commit(Struct, frozen=True):
 
 
 class Label(Struct, frozen=True):
-    """What tells one commit of ours from another. when_s: seconds since 1970."""
+    """What tells one operation from another, and its repeat from a new one. when_s: seconds since 1970."""
 
     run_id: str
     task_id: str
@@ -67,8 +67,8 @@ class Known(Struct, frozen=True):
     task_id: str
 
     def is_of(self, label: Label) -> bool:
-        """Say whether it is the commit of that run and task, whenever it was made."""
-        return (self.run_id, self.task_id) == (label.run_id, label.task_id)
+        """Say whether that very operation made it: agents imitate trailers they have seen, but not the date."""
+        return (self.run_id, self.task_id, self.when_s) == (label.run_id, label.task_id, label.when_s)
 
 
 def run_branch(run_id: str) -> str:

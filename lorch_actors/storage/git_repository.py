@@ -20,6 +20,9 @@ from lorch_actors.storage.workspace import OWN_DIRECTORIES
 LOCK_WAIT_S = 10.0
 """How long somebody else's lock is waited for, in seconds."""
 
+GITLINK: Final = "160000"
+"""The mode of a tree entry that stands for another repository's commit."""
+
 UNFINISHED: Final = {
     "MERGE_HEAD": "merge",
     "CHERRY_PICK_HEAD": "cherry-pick",
@@ -34,7 +37,6 @@ _FORGETTABLE: Final = frozenset({"merge", "cherry-pick", "revert"})
 _LOCK_POLL_S: Final = 0.02
 _STALE_AFTER_S: Final = 1.0
 _EXCLUDE_MAX_BYTES: Final = 1 << 24
-_GITLINK: Final = "160000"
 _OWN: Final = (*(f"{name}/" for name in OWN_DIRECTORIES), "lorch.json")
 
 
@@ -220,17 +222,23 @@ def write_worktree(repository: Repository, private: Path) -> tuple[str, tuple[st
     it is, and is named. Registered submodules are recorded as git does.
     """
     git = repository.git
-    new_links = [path for path, old, new in _staged(repository, private) if _GITLINK == new[0] != old[0]]
+    new_links = [path for path, old, new in _staged(repository, private) if GITLINK == new[0] != old[0]]
     dropped = _unregistered(repository, new_links)
     if dropped:
         git.run("update-index", "--force-remove", "-z", "--stdin", index=private, stdin=_joined(dropped))
-    listed = git.run("ls-files", "-o", "-z", "--exclude-standard", index=private, deadline_s=LONG_DEADLINE_S)
-    nested = _unregistered(repository, [path.rstrip("/") for path in unpack_paths(listed) if path.endswith("/")])
-    pathspecs = _joined([".", *map(repository.left_out, nested)])
+    left_out = nested(repository, private)
+    pathspecs = _joined([".", *map(repository.left_out, left_out)])
     chosen = ("--pathspec-from-file=-", "--pathspec-file-nul")
     git.run("add", "-A", *chosen, index=private, stdin=pathspecs, deadline_s=LONG_DEADLINE_S)
     _restore_own(repository, private)
-    return git.line("write-tree", index=private), tuple(nested)
+    return git.line("write-tree", index=private), left_out
+
+
+def nested(repository: Repository, private: Path) -> tuple[str, ...]:
+    """Return the repositories in the working tree that are neither in the index, ignored nor registered submodules."""
+    call = ("ls-files", "-o", "-z", "--exclude-standard")
+    listed = unpack_paths(repository.git.run(*call, index=private, deadline_s=LONG_DEADLINE_S))
+    return tuple(_unregistered(repository, [path.rstrip("/") for path in listed if path.endswith("/")]))
 
 
 def _restore_own(repository: Repository, private: Path) -> None:

@@ -28,6 +28,9 @@ def isolated(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
     (home / "gitconfig").write_text("[user]\nname = Ada\nemail = ada@example.org\n[init]\ndefaultBranch = main\n")
     monkeypatch.setattr(git_repository, "LOCK_WAIT_S", 0.1)
+    quick = [setting for setting in git_runner._SETTINGS if not setting.startswith("core.fsync")]
+    monkeypatch.setattr(git_runner, "_SETTINGS", (*quick, "core.fsync=none"))
+    monkeypatch.setattr(git_repository, "_STALE_AFTER_S", 0.1)
     return home
 
 
@@ -383,6 +386,7 @@ def test_a_nested_repository_is_left_out_and_named(begun):
 
     made = commit(begun)
 
+    assert commit(begun) == made
     assert (made.files, made.left_out) == (1, ("empty", "nested"))
     assert call(begun, "ls-tree", "-r", "--name-only", "HEAD").count("nested") == 0
     assert (begun / "nested/f").exists()
@@ -570,6 +574,73 @@ def test_tracked_files_in_our_own_directories_are_never_touched(repository):
 
     assert made.files == 1
     assert (repository / "state/run.json").read_text() == "newer"
+
+
+def test_a_commit_with_borrowed_trailers_is_not_taken_for_ours(begun):
+    """An agent that imitates our trailers in a commit of its own does not keep the rest from being committed."""
+    put(begun, {"one": "1\n"})
+    call(begun, "add", "one")
+    call(begun, "commit", "-qm", f"mine\n\nLorch-Run: {RUN}\nLorch-Task: T-1")
+    put(begun, {"two": "2\n"})
+
+    assert commit(begun).files == 1
+    assert call(begun, "rev-list", "--count", "main..HEAD") == "2"
+
+
+def test_files_and_directories_that_change_places(begun):
+    """A file that became a directory and a directory that became a file are set aside and restored."""
+    shutil.rmtree(begun / "src")
+    (begun / "README.md").unlink()
+    put(begun, {"src": "file\n", "README.md/x": "x\n"})
+
+    made = aside(begun)
+
+    assert made.files == 5
+    assert status(begun) == ""
+    assert (begun / "src/b.py").read_text() == "b\n"
+    assert (begun / "README.md").read_text() == "read\n"
+
+
+@pytest.fixture
+def with_submodule(template, repository, isolated):
+    call(repository, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(template), "sub")
+    call(repository, "commit", "-qm", "submodule")
+    git.begin(repository, RUN, call(repository, "rev-parse", "HEAD"))
+    git_repository.exclude_own(git_repository.locate(repository))
+    put(repository, {"sub/src/a.py": "changed\n"})
+    call(repository / "sub", "commit", "-qam", "inside")
+    return repository
+
+
+def test_a_submodule_that_moved_on_is_committed(with_submodule):
+    """A registered submodule is recorded as git does."""
+    assert commit(with_submodule) == git.Commit(
+        call(with_submodule, "rev-parse", "HEAD"), 1, call(with_submodule, "rev-parse", "HEAD^")
+    )
+    assert status(with_submodule) == ""
+
+
+def test_a_submodule_of_a_failed_task_is_recorded_and_stays(with_submodule):
+    """The failed branch names the submodule's commit; its files are not ours to take back."""
+    put(with_submodule, {"new": "x\n"})
+    made = aside(with_submodule)
+
+    assert (made.files, made.left_out) == (2, ("sub",))
+    assert not (with_submodule / "new").exists()
+    assert (with_submodule / "sub/src/a.py").read_text() == "changed\n"
+    assert call(with_submodule, "diff", "--cached", "--name-only") == ""
+    assert aside(with_submodule) == made
+
+
+def test_a_workspace_that_is_a_submodule(with_submodule):
+    """Inside a submodule the run commits to the submodule."""
+    workspace = with_submodule / "sub"
+    situation = git.examine(workspace)
+    git.begin(workspace, RUN, situation.head)
+    put(workspace, {"new": "x\n"})
+
+    assert (situation.mode, situation.toplevel) == ("commit", str(workspace))
+    assert commit(workspace).files == 1
 
 
 def test_our_own_files_added_by_force_are_not_committed(begun):
