@@ -195,6 +195,15 @@ def test_garbage_longer_than_a_line_before_acknowledged_lines_is_damage(path):
         reopened(path)
 
 
+def test_a_last_line_without_newline_vouches_for_the_lines_before(path):
+    """A missing line is damage when the last line says it was durable, whether a newline ends that one or not."""
+    lines = sealed_lines(DURABLES)
+    path.write_bytes(as_file(lines[:2] + lines[3:])[:-1])
+
+    with pytest.raises(LedgerDamaged, match="line 3 is missing"):
+        reopened(path)
+
+
 def test_a_last_line_that_lacks_only_its_newline_is_kept(path):
     """Its chain proves every byte of it, so it gets its newline back; an editor may have taken it."""
     lines = sealed_lines(DURABLES)
@@ -253,6 +262,20 @@ def test_open_syncs_before_it_reads(path, monkeypatch):
     assert calls[:3] == ["sync_file", "sync_directory", "read"]
 
 
+@pytest.mark.parametrize(("content", "change"), [(b"torn", "truncate"), (None, "write")])
+def test_a_repair_is_synced(path, monkeypatch, content, change):
+    """A cut, or a newline put back, is on the disk before the ledger is used."""
+    lines = sealed_lines(DURABLES)
+    path.write_bytes(as_file(lines)[:-1] if content is None else as_file(lines) + content)
+    calls = []
+    for name in ("truncate", "write", "sync_file"):
+        monkeypatch.setattr(disk, name, _recording(calls, name, getattr(disk, name)))
+
+    reopened(path)
+
+    assert calls[-2:] == [change, "sync_file"]
+
+
 def test_a_checkpoint_spares_the_lines_before_it(path):
     """From a place that fits, only the rest is read and proved; so damage before it is left to `verify`."""
     lines = write_ledger(path, DURABLES)
@@ -263,12 +286,13 @@ def test_a_checkpoint_spares_the_lines_before_it(path):
         reopened(path)
 
 
-def test_a_checkpoint_at_a_wrong_offset_is_not_used(path):
+@pytest.mark.parametrize("shift", [-1, 1, 100_000])
+def test_a_checkpoint_at_a_wrong_offset_is_not_used(path, shift):
     """A place that does not fit the file is not believed: the ledger is read from its start."""
     lines = write_ledger(path, DURABLES)
-    place = end_of(lines[:2])
+    place = end_of(lines)
 
-    assert reopened(path, start=Position(place.seq, place.chain, place.offset - 1)) == (end_of(lines), None)
+    assert reopened(path, start=Position(place.seq, place.chain, place.offset + shift)) == (place, None)
 
 
 @pytest.mark.parametrize("kept", [0, 1])
@@ -390,6 +414,29 @@ def test_nothing_is_trusted_after_a_failed_sync(path, monkeypatch):
         ledger.sync()
 
     assert reopened(path) == (end_of(lines), None)
+
+
+def test_lines_may_be_sealed_anew_after_a_failed_sync(path, monkeypatch):
+    """What was undone is forgotten: other lines under the same numbers take its place, and can be repeated."""
+    lines = sealed_lines((0, 1, 2, 3))
+    anew = lines[:1] + sealed_lines((0, 1, 1, 1))[1:]
+    with LedgerFile.open(path, RUN) as ledger:
+        ledger.append(lines[:1])
+        ledger.sync()
+        ledger.append(lines[1:])
+        calls = []
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fdatasync", _failing_call(errno.EIO))
+            for name in ("truncate", "sync_file"):
+                patched.setattr(disk, name, _recording(calls, name, getattr(disk, name)))
+            with pytest.raises(StorageError):
+                ledger.sync()
+        ledger.append(anew)
+        ledger.append(anew)
+        ledger.sync()
+
+    assert calls == ["truncate", "sync_file"]
+    assert path.read_bytes() == as_file(anew)
 
 
 def test_a_disk_that_refuses_the_undoing_too_is_asked_again_first(path, monkeypatch):

@@ -132,6 +132,19 @@ def test_every_flipped_bit_is_found(path):
         assert f"line {line}, byte {starts[line - 1]}" in caught.value.where
 
 
+@pytest.mark.parametrize("numbers", [(1, 3, 4), (1, 1, 2), (2, 3, 4)])
+def test_a_right_chain_over_wrong_numbers_is_damage(path, numbers):
+    """Lines that chain but are not numbered 1, 2, 3 without a gap were not written by us."""
+    chain, content = RUN, b""
+    for seq in numbers:
+        line, chain = seal(progress(seq), seq, seq - 1, chain)
+        content += line + b"\n"
+    path.write_bytes(content)
+
+    with pytest.raises(LedgerDamaged):
+        list(read_lines(path, RUN, upto_seq=3))
+
+
 def test_the_fast_walk_agrees_with_the_format(tmp_path):
     """The walk's own loop accepts exactly the lines that the format says follow."""
     chooser = random.Random(7)
