@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from contextlib import suppress
 
 from lorch_actors.guardian import GuardianLink, Limits, guard
@@ -68,6 +69,12 @@ def carry_out(order, link, tell):
         case ["settled"]:
             link.settled()
             tell(done="settled")
+        case ["beat", seconds]:
+            end = time.monotonic() + float(seconds)
+            while time.monotonic() < end:
+                link.beat()
+                time.sleep(BEAT_MS / 1000)
+            tell(done="beat")
         case ["tree"]:
             tell(tree=grow_tree())
         case ["print"]:

@@ -100,7 +100,7 @@ def test_an_uncaught_exception_is_shown_and_the_run_resumed(under_guard):
 
 def test_an_orchestrator_that_stands_still_is_killed_and_replaced(under_guard):
     """SIGSTOP makes no exit to notice: the missing beats tell."""
-    guarded = under_guard("run", limits={"beat_s": 0.3})
+    guarded = under_guard("run", limits={"beat_s": 0.5})
     first = guarded.report()
     os.kill(first["pid"], signal.SIGSTOP)
     second = guarded.report()
@@ -109,16 +109,26 @@ def test_an_orchestrator_that_stands_still_is_killed_and_replaced(under_guard):
     code, errors = guarded.end()
 
     assert (second["start"], left, code) == (1, [], 0)
-    assert errors.startswith("lorch: the orchestrator gave no sign of life for 0.3 s and was killed; resuming")
+    assert errors.startswith("lorch: the orchestrator gave no sign of life for 0.5 s and was killed; resuming")
+
+
+def test_beats_keep_an_orchestrator_alive(under_guard):
+    """One that beats may work for longer than it may be silent."""
+    guarded = under_guard("run", limits={"beat_s": 0.4})
+    guarded.report()
+    guarded.ask("beat 1")
+    guarded.order("exit 0")
+
+    assert guarded.end() == (0, "")
 
 
 def test_a_guardian_that_stood_still_itself_blames_nobody(under_guard):
     """Ctrl-Z stops both; when they go on, the orchestrator is given time to beat again."""
-    guarded = under_guard("run", limits={"beat_s": 0.2, "own_stall_s": 0.1})
+    guarded = under_guard("run", limits={"beat_s": 0.5, "own_stall_s": 0.1})
     first = guarded.report()
     os.kill(guarded.pid, signal.SIGSTOP)
     os.kill(first["pid"], signal.SIGSTOP)
-    time.sleep(0.5)  # the standstill itself, not a wait for something
+    time.sleep(0.8)  # the standstill itself, not a wait for something
     os.kill(guarded.pid, signal.SIGCONT)
     os.kill(first["pid"], signal.SIGCONT)
     guarded.ask("print")
@@ -204,6 +214,18 @@ def test_an_orchestrator_killed_while_it_stops_is_not_started_again(under_guard)
 
     assert code == 5
     assert errors.startswith("lorch: the orchestrator was killed (SIGKILL) while it was stopping\n")
+
+
+def test_a_request_to_stop_that_crosses_a_death_is_heard(under_guard):
+    """Whoever asks at the very moment of a restart gets no new orchestrator."""
+    guarded = under_guard("run")
+    first = guarded.report()
+    os.kill(guarded.pid, signal.SIGSTOP)
+    os.kill(first["pid"], signal.SIGKILL)
+    os.kill(guarded.pid, signal.SIGTERM)
+    os.kill(guarded.pid, signal.SIGCONT)
+
+    assert guarded.end()[0] == 5
 
 
 def test_a_hang_up_ends_nothing(under_guard):

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+import signal
 
 import pytest
 
@@ -74,6 +75,19 @@ def test_no_descendant_holds_the_lock_of_a_dead_guardian(under_guard, tmp_path, 
     processes.end_all(lambda: processes.marked("LORCH_TEST", mark), deadline_s=5)
 
     assert still_there
+
+
+def test_an_orchestrator_does_not_hold_the_lock_of_a_dead_guardian(under_guard, tmp_path, mark):
+    """Not even one that stands still, and whatever it has forked."""
+    guarded = under_guard("run")
+    first = guarded.report()
+    os.kill(first["pid"], signal.SIGSTOP)
+    guarded.process.kill()
+    guarded.process.wait()
+    with open(tmp_path / "state" / "guardian.lock", "rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    assert processes.end_all(lambda: processes.marked("LORCH_TEST", mark), deadline_s=5) == []
 
 
 def test_a_lock_file_that_nobody_holds_is_no_obstacle(under_guard, tmp_path):
