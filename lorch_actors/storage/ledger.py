@@ -250,14 +250,13 @@ def _walk_checking(path: Path, walk: Walk, claims: Sequence[Vouched]) -> deque[t
     first = walk.end
     claimed = {claim.seq: {c.chain for c in claims if c.seq == claim.seq} for claim in claims if claim.seq}
     recent: deque[tuple[int, str]] = deque([(first.seq, first.chain)] if first.seq else [], REMEMBERED_LINES)
-    for line in walk.lines():
-        chain = line.chain.decode()
-        recent.append((line.seq, chain))
-        others = claimed.get(line.seq, set()) - {chain}
-        if others:
+    for seq, link, offset, _, _ in walk.lines():
+        chain = link.decode()
+        recent.append((seq, chain))
+        if seq in claimed and (others := claimed[seq] - {chain}):
             raise LedgerDamaged(
-                f"line {line.seq} has the chain {chain}, a projection stands for it with {', '.join(sorted(others))}",
-                where=f"{path}, line {line.seq}, byte {line.offset}",
+                f"line {seq} has the chain {chain}, a projection stands for it with {', '.join(sorted(others))}",
+                where=f"{path}, line {seq}, byte {offset}",
                 remedy="The ledger or the projection was replaced by another one. Put the right one back.",
             )
     return recent

@@ -6,19 +6,22 @@ vouches for it: a writer may be at work there, or may have died there. Otherwise
 
 import os
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
+import msgspec
 from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged
 from lorch_actors.protocol.invalid import InvalidLine
-from lorch_actors.protocol.messages import Entry
+from lorch_actors.protocol.messages import Entry, Message
 from lorch_actors.protocol.parse import decode
 from lorch_actors.storage import disk
 from lorch_actors.storage.disk import StrPath
 from lorch_actors.storage.ledger_format import Position
 from lorch_actors.storage.ledger_legacy import is_legacy, legacy_messages
-from lorch_actors.storage.ledger_scan import Fault, Judgement, ProvenLine, Walk, fits, judge
+from lorch_actors.storage.ledger_scan import Fault, Judgement, ProvenLine, Walk, durable_of, fits, judge
+
+_DECODE: Final = msgspec.json.Decoder(Message).decode
 
 
 class LedgerLine(NamedTuple):
@@ -85,15 +88,24 @@ def read_entries(
             return
         for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
             try:
-                yield Entry(seq, chain.decode(), decode(raw[:cut] + b"}"))
-            except InvalidLine as error:
-                raise LedgerDamaged(
-                    f"the ledger is damaged: line {seq} is sealed but no message: {error}",
-                    where=f"{os.fsdecode(path)}, line {seq}, byte {offset}",
-                    remedy="Was it written by a newer version? Use that one.",
-                ) from error
+                message = _DECODE(raw[:cut] + b"}")
+            except msgspec.MsgspecError:
+                message = _decode_otherwise(raw[:cut] + b"}", f"{os.fsdecode(path)}, line {seq}, byte {offset}")
+            yield Entry(seq, chain.decode(), message)
     finally:
         os.close(fd)
+
+
+def _decode_otherwise(message_json: bytes, where: str) -> Message:
+    """Decode what the fast decoder refuses: a checksum that was accepted with a warning. Raises LedgerDamaged."""
+    try:
+        return decode(message_json)
+    except InvalidLine as error:
+        raise LedgerDamaged(
+            f"the ledger is damaged: a sealed line is no message: {error}",
+            where=where,
+            remedy="Was it written by a newer version? Use that one.",
+        ) from error
 
 
 def read_lines(
@@ -108,9 +120,8 @@ def read_lines(
                     return
                 yield LedgerLine(place.seq, 0, "", place.offset - len(raw) - 1, raw, raw)
             return
-        for line in _proven_lines(fd, path, run_id, after, upto_seq):
-            message_json = line.raw[: line.cut] + b"}"
-            yield LedgerLine(line.seq, line.durable(), line.chain.decode(), line.offset, line.raw, message_json)
+        for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
+            yield LedgerLine(seq, durable_of(raw), chain.decode(), offset, raw, raw[:cut] + b"}")
     finally:
         os.close(fd)
 
@@ -125,10 +136,10 @@ def inspect(path: StrPath, run_id: str) -> Inspection:
                 continue
             return Inspection(end, 0, legacy=True)
         walk = Walk(fd, Position.start(run_id))
-        last: ProvenLine | None = None
-        for last in walk.lines():  # noqa: B007 - the last one is wanted
+        raw = b""
+        for *_, raw in walk.lines():  # noqa: B007 - the last one is wanted
             continue
-        durable = last.durable() if last else 0
+        durable = durable_of(raw) if raw else 0
         if walk.fault is None:
             return Inspection(walk.end, durable)
         judgement = _judge_tail(fd, path, walk.fault)
@@ -154,14 +165,15 @@ def _proven_lines(
     walk = Walk(fd, wanted if fits(fd, wanted, run_id) else start)
     skip_seq = wanted.seq
     for line in walk.lines():
-        if line.seq > skip_seq:
-            if upto_seq is not None and line.seq > upto_seq:
+        seq, chain, offset, _, _ = line
+        if seq > skip_seq:
+            if upto_seq is not None and seq > upto_seq:
                 return
             yield line
-        elif line.seq == skip_seq and line.chain.decode() != wanted.chain:
+        elif seq == skip_seq and chain.decode() != wanted.chain:
             raise LedgerDamaged(
-                f"line {line.seq} has the chain {line.chain.decode()}, a reader saw it with {wanted.chain}",
-                where=f"{os.fsdecode(path)}, line {line.seq}, byte {line.offset}",
+                f"line {seq} has the chain {chain.decode()}, a reader saw it with {wanted.chain}",
+                where=f"{os.fsdecode(path)}, line {seq}, byte {offset}",
                 remedy="The file was replaced by another one. Put the right one back.",
             )
     if upto_seq is None and walk.end.seq >= skip_seq:

@@ -26,27 +26,18 @@ from lorch_actors.storage.ledger_format import (
 BLOCK_BYTES: Final = 1 << 20
 
 
-class ProvenLine(NamedTuple):
-    """A line whose number and chain are right.
+ProvenLine = tuple[int, bytes, int, int, bytes]
+"""A line whose number and chain are right: seq, chain, offset, cut, raw.
 
-    cut: where its ledger key starts in ``raw``, so ``raw[:cut] + b"}"`` is the message. offset: where it starts in
-    the file. raw: the line without newline.
-    """
+offset: where it starts in the file. raw: the line without newline. cut: where its ledger key starts in ``raw``, so
+``raw[:cut] + b"}"`` is the message. A plain tuple, because naming its parts would cost a tenth of the walk.
+"""
 
-    seq: int
-    chain: bytes
-    offset: int
-    cut: int
-    raw: bytes
 
-    def durable(self) -> int:
-        """Return the highest number that was known to be on the disk when this line was written."""
-        mark = b'"durable":'
-        return int(self.raw[self.raw.rindex(mark) + len(mark) : -CHAIN_BYTES])
-
-    def end(self) -> Position:
-        """Return the place after this line."""
-        return Position(self.seq, self.chain.decode(), self.offset + len(self.raw) + 1)
+def durable_of(raw: bytes) -> int:
+    """Return the highest number that was known to be on the disk when this proven line was written."""
+    mark = b'"durable":'
+    return int(raw[raw.rindex(mark) + len(mark) : -CHAIN_BYTES])
 
 
 class Fault(NamedTuple):
@@ -89,7 +80,7 @@ class Walk:
                     self._stop(seq, chain, offset, raw, finished=finished)
                     return
                 seq += 1
-                yield ProvenLine(seq, link, offset, cut, raw)
+                yield seq, link, offset, cut, raw
                 chain = link
                 offset += len(raw) + 1
             self.lacks_newline = not finished
