@@ -5,6 +5,7 @@ before (a ledger line without its ledger key), `parse_legacy` for ledgers of lor
 """
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from lorch_actors.protocol.ijson import decode_object
 from lorch_actors.protocol.invalid import InvalidLine, MessageHead, head_of
 from lorch_actors.protocol.messages import (
+    EVENT_PATTERN,
     MESSAGE_MAX_BYTES,
     Artifact,
     Command,
@@ -48,9 +50,8 @@ _UNREADABLE: Final = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _ID_FIELDS: Final = frozenset({"message_id", "correlation_id"})
 _TIME_FIELDS: Final = frozenset({"deadline", "occurred_at", "last_activity_at", "timestamp"})
-_LEGACY_DEFAULTS: Final[dict[str, Object]] = {
-    "command": {"inputs": {}, "priority": 0, "retry": {"attempt": 0, "max_attempts": 1}},
-}
+_LEGACY_COMMAND: Final[Object] = {"inputs": {}, "priority": 0, "retry": {"attempt": 0, "max_attempts": 1}}
+_EVENT_NAME: Final = re.compile(EVENT_PATTERN)
 _TYPES: Final[tuple[type[msgspec.Struct], ...]] = (Command, Event, Heartbeat, Log)
 _FIELDS: Final = {
     type_.__struct_config__.tag: {"kind", *(field.encode_name for field in msgspec.structs.fields(type_))}
@@ -94,11 +95,14 @@ def encode(message: Message) -> bytes:
 
 
 def parse_legacy(line: bytes) -> Message | None:
-    """Return the message in a line of a ledger of lorch 1.5; None for a blank line, ``null``, or a partial heartbeat.
+    """Return the message in a line of a ledger of lorch 1.5; None for a line that means nothing.
+
+    Nothing is meant by a blank line, ``null``, an event of a name that the protocol does not know, and a heartbeat
+    that lacks something (those of lorch 1.5 may have no process id, and a sign of life from long ago says nothing).
 
     What that version wrote differently is brought into today's form: unknown top-level fields are dropped, what is
-    ``null`` counts as absent, times get UTC, empty ids become ``-``, a command without ``priority`` has 0. (Its
-    heartbeats may lack a process id, and a sign of life from long ago says nothing.) Raises InvalidLine.
+    ``null`` counts as absent, times get UTC, empty ids become ``-``, a command without ``priority`` has 0, one that
+    allowed no attempt at all allowed one. Raises InvalidLine.
     """
     if line.strip() in {b"", b"null"}:
         return None
@@ -106,20 +110,34 @@ def parse_legacy(line: bytes) -> Message | None:
     known = _FIELDS.get(str(document.get("kind")))
     if known is None:
         raise InvalidLine(f"unknown kind {document.get('kind')!r}")
-    kept = {name: value for name, value in document.items() if name in known and value is not None}
+    kept = _modernised({name: value for name, value in document.items() if name in known and value is not None})
+    try:
+        return decode(msgspec.json.encode(kept))
+    except InvalidLine as error:
+        if kept["kind"] == "heartbeat" or _is_unknown_event(kept):
+            return None
+        raise InvalidLine(error.reason, head_of(document)) from None
+
+
+def _modernised(kept: Object) -> Object:
     for name in _TIME_FIELDS & kept.keys():
         try:
             kept[name] = to_timestamp(from_timestamp(kept[name]))
         except (TypeError, ValueError):
-            raise InvalidLine(f"{name} is not a timestamp", head_of(document)) from None
+            raise InvalidLine(f"{name} is not a timestamp", head_of(kept)) from None
     for name in _ID_FIELDS & kept.keys():
         kept[name] = kept[name] or "-"
-    try:
-        return decode(msgspec.json.encode(_LEGACY_DEFAULTS.get(kept["kind"], {}) | kept))
-    except InvalidLine as error:
-        if kept["kind"] == "heartbeat":
-            return None
-        raise InvalidLine(error.reason, head_of(document)) from None
+    if kept["kind"] != "command":
+        return kept
+    retry = kept.get("retry")
+    if isinstance(retry, dict) and retry.get("max_attempts") == 0:
+        kept["retry"] = retry | {"max_attempts": 1}
+    return _LEGACY_COMMAND | kept
+
+
+def _is_unknown_event(document: Object) -> bool:
+    name = document.get("event")
+    return isinstance(name, str) and _EVENT_NAME.search(name) is None
 
 
 def _refuse_overlong(line: bytes) -> None:

@@ -105,17 +105,19 @@ def _replace(text: _T, secrets: list[tuple[_T, _T]]) -> _T:
     if not spans:
         return text
     spans.sort()
-    pieces = text[:0]
+    pieces: list[_T] = []
     done = 0
     begin, end, best = spans[0]
     for start, stop, rank in [*spans[1:], (len(text) + 1, 0, 0)]:
         if start < end:
             end, best = max(end, stop), min(best, rank)
             continue
-        pieces += text[done:begin] + secrets[best][1]
+        pieces.append(text[done:begin])
+        pieces.append(secrets[best][1])
         done = end
         begin, end, best = start, stop, rank
-    return pieces + text[done:]
+    pieces.append(text[done:])
+    return text[:0].join(pieces)
 
 
 def _starts(text: _T, value: _T) -> Iterator[int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lorch_actors.protocol.messages import Artifact, Command, Event, Heartbeat
+from lorch_actors.protocol.messages import Artifact, Command, Event, Heartbeat, Retry
 from lorch_actors.protocol.parse import InvalidLine, parse_legacy
 
 EVENT: dict[str, Any] = {
@@ -85,6 +85,19 @@ def test_a_command_with_null_lists_is_read():
     assert (message.inputs, message.expected_outputs, message.priority) == ({}, [], 0)
 
 
+def test_a_command_that_allowed_no_attempt_is_read():
+    """That version wrote 0 where its configuration said nothing."""
+    message = parse_legacy(compact(COMMAND | {"retry": {"attempt": 0, "max_attempts": 0}}))
+
+    assert isinstance(message, Command)
+    assert message.retry == Retry(attempt=0, max_attempts=1)
+
+
+def test_an_event_of_an_unknown_name_is_nothing():
+    """That version kept whatever its agents said; a name that means nothing does not damage the ledger."""
+    assert parse_legacy(compact(EVENT | {"event": "builder.thinking"})) is None
+
+
 def test_a_partial_heartbeat_is_nothing():
     """That version's heartbeats may have process id 0; they are not worth a refusal."""
     assert parse_legacy(compact(HEARTBEAT | {"pid": 0})) is None
@@ -92,7 +105,16 @@ def test_a_partial_heartbeat_is_nothing():
 
 
 @pytest.mark.parametrize(
-    "change", [{"kind": "other"}, {"kind": None}, {"task_id": "../x"}, {"occurred_at": 5}, {"occurred_at": "today"}]
+    "change",
+    [
+        {"from": {}},
+        {"kind": "other"},
+        {"kind": None},
+        {"event": 5},
+        {"task_id": "../x"},
+        {"occurred_at": 5},
+        {"occurred_at": "today"},
+    ],
 )
 def test_what_cannot_be_understood_is_refused(change: dict[str, Any]):
     """A task id that leaves its directory, an unknown kind or a date that is none are still refused."""
