@@ -107,9 +107,9 @@ def test_a_partial_heartbeat_is_nothing():
 @pytest.mark.parametrize(
     "change",
     [
-        {"from": {}},
         {"kind": "other"},
         {"kind": None},
+        {"from": {}},
         {"event": 5},
         {"task_id": "../x"},
         {"occurred_at": 5},
