@@ -26,8 +26,12 @@ _QUIET: Final = frozenset(
 
 def visible(text: str) -> str:
     """Return the text in one line, with control characters spelled out and cut to a readable length."""
-    shown = _CONTROL.sub(lambda found: " " if found[0] == "\n" else f"\\x{ord(found[0]):02x}", text)
+    shown = _CONTROL.sub(lambda found: " " if found[0] == "\n" else _escaped(found[0]), text)
     return shown if len(shown) <= TEXT_MAX_CHARS else shown[:TEXT_MAX_CHARS] + "…"
+
+
+def _escaped(char: str) -> str:
+    return f"\\x{ord(char):02x}" if ord(char) < 0x100 else f"\\u{ord(char):04x}"
 
 
 def size_text(size_bytes: int) -> str:
@@ -116,9 +120,12 @@ def _system(event: Event) -> str:
 def _task_finished(event: Event, note: Object) -> str:
     if note.get("status") == "completed":
         return f"DONE {event.task_id}"
+    return f"FAILED {event.task_id}: {_reason(note)}"
+
+
+def _reason(note: Object) -> str:
     failure = note.get("failure")
-    told = failure if isinstance(failure, dict) else {}
-    return f"FAILED {event.task_id}: {_words(told, ('code', 'message'))}"
+    return _words(failure, ("code", "message")) if isinstance(failure, dict) else ""
 
 
 def _commit_made(event: Event, note: Object) -> str:
@@ -140,7 +147,7 @@ def _agent_exited(_event: Event, note: Object) -> str:
 
 def _retry(_event: Event, note: Object) -> str:
     delay_ms = note.get("delay_ms")
-    delay = f"{delay_ms / 1000:.1f} s" if isinstance(delay_ms, int) and delay_ms else "no wait"
+    delay = f"{delay_ms / 1000:.1f} s" if isinstance(delay_ms, int) and 0 < delay_ms < 10**12 else "no wait"
     return f"trying {_word(note, 'agent_type')} again after {delay}: {_words(note, ('code', 'message'))}"
 
 
@@ -167,7 +174,7 @@ _SYSTEM_LINES: Final[dict[str, Callable[[Event, Object], str]]] = {
     "system.agent_start_failed": lambda _event, note: f"cannot start: {_word(note, 'message')}",
     "system.agent_hung": lambda _event, note: f"{_word(note, 'agent_id')}: {_words(note, ('code', 'message'))}",
     "system.command_timed_out": lambda _event, note: _word(note, "message"),
-    "system.command_failed": lambda _event, note: f"given up: {_words(note.get('failure') or {}, ('code', 'message'))}",
+    "system.command_failed": lambda _event, note: f"given up: {_reason(note)}",
     "system.retry_scheduled": _retry,
     "system.artifacts_rejected": lambda _event, note: f"artifacts rejected: {_word(note, 'message')}",
     "system.branch_created": lambda _event, note: f"on branch {_word(note, 'branch')}",
