@@ -28,6 +28,8 @@ OWN_TASK_KEYS: Final = frozenset({"id", "priority", "expected_outputs"})
 REQUEST_ROOM_BYTES: Final = MESSAGE_MAX_BYTES // 2
 """A request longer than this, as canonical JSON, goes into a file: the rest of the command needs room as well."""
 
+TIMEOUT_MAX_S: Final = 31_536_000
+
 
 class RequestFile(Struct, frozen=True):
     """A file that has to be there before the command is sent: path below the workspace, and its content."""
@@ -40,7 +42,7 @@ def timeout_s(run: Run, role: str, action: str) -> float:
     """Return how long that agent has for that action, in seconds."""
     given = run.agent_settings.get(role, {}).get("timeouts_s")
     found = given.get(action) if isinstance(given, dict) else None
-    return float(found) if isinstance(found, int | float) else DEFAULT_TIMEOUTS_S[action]
+    return float(found) if isinstance(found, int | float) and 0 < found <= TIMEOUT_MAX_S else DEFAULT_TIMEOUTS_S[action]
 
 
 def first_delivery(
@@ -107,9 +109,10 @@ def _request(run: Run, task: Task, step: Step) -> tuple[Object, RequestFile | No
     if len(text) <= REQUEST_ROOM_BYTES:
         whole: Object = msgspec.json.decode(text)
         return whole, None
-    path = f"state/requests/{run.run_id}.{task.task_id}.round-{step.round}.json"
     content = text + b"\n"
-    return {"path": path, "sha256": checksum(content), "size": len(content)}, RequestFile(path, content)
+    sha256 = checksum(content)
+    path = f"state/requests/{run.run_id}.{task.task_id}.round-{step.round}.{sha256[7:15]}.json"
+    return {"path": path, "sha256": sha256, "size": len(content)}, RequestFile(path, content)
 
 
 def _expected_outputs(task: Task) -> list[ExpectedOutput]:
