@@ -5,6 +5,7 @@ They hold no time of their own, so writing them again from the ledger gives the 
 
 from typing import Any, Final
 
+from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.documents import (
     ClaimedArtifact,
     Failure,
@@ -112,6 +113,8 @@ def _failure(run: Run) -> Failure | None:
         if task.failure is not None and task.status is TaskStatus.FAILED:
             note = task.failure
             return Failure(code=note.code, message=note.message, task_id=task.task_id, agent=note.agent)
+    if run.git_failure is not None:
+        return Failure(code=FailureCode.GIT_FAILED, message=run.git_failure)
     if run.stopped is not None:
         return Failure(code=run.stopped.code, message=run.stopped.message)
     return None
