@@ -10,7 +10,7 @@ from typing import Final
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.documents import RunStatus, TaskStatus
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole, Event
-from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.protocol.times import from_timestamp, to_timestamp
 from lorch_actors.workflow.commands import first_delivery, next_delivery, timeout_s
 from lorch_actors.workflow.losses import after_idle_death, after_loss
 from lorch_actors.workflow.orders import (
@@ -41,11 +41,12 @@ from lorch_actors.workflow.system import (
 )
 
 NOTHING: Final = Decision()
+DECLARED_AT_ONCE: Final = 64
 
 
 def decide(run: Run, now: Moment, draw: float) -> Decision:
     """Return what to do next. ``draw``: a random number in [0, 1), used for the jitter of a retry only."""
-    if not run.started or run.status is not RunStatus.RUNNING:
+    if not run.started or run.status is not RunStatus.RUNNING or run.stopped is not None:
         return NOTHING
     if len(run.tasks) < run.task_count:
         return Decision(tuple(_declarations(run, now)))
@@ -64,18 +65,19 @@ def decide(run: Run, now: Moment, draw: float) -> Decision:
         ask = _append(run, task, SnapshotRequested(), now)
         return Decision((*starts, Capture(task.task_id, run.resumes) if task.snapshot_requested else ask))
     if run.drift_due:
-        claimed = tuple(task.claims)
-        starts = (*starts, CheckDrift(task.task_id, task.snapshot_id, claimed, run.resumes))
+        # nobody is sent anything before it is told: from then on changes are somebody's work
+        return Decision((*starts, CheckDrift(task.task_id, task.snapshot_id, tuple(task.claims), run.resumes)))
     return _with_orders(starts, _step(run, task, now, draw))
 
 
 def _declarations(run: Run, now: Moment) -> Iterator[Append]:
-    for index, declared in enumerate(run.planned):
+    declared_already = len(run.tasks)
+    for index, declared in enumerate(run.planned[declared_already : declared_already + DECLARED_AT_ONCE]):
         task_id = declared.get("id")
         if isinstance(task_id, str) and task_id not in run.tasks:
             yield Append(
                 event_of(
-                    TaskDeclared(index, declared),
+                    TaskDeclared(declared_already + index, declared),
                     task_id=task_id,
                     correlation_id=task_id,
                     now_ms=now.wall_ms,
@@ -110,7 +112,7 @@ def _eager_starts(run: Run) -> tuple[Order, ...]:
 def _step(run: Run, task: Task, now: Moment, draw: float) -> Decision:
     pending = task.pending
     if pending is not None:
-        if pending.deaths >= run.policy.max_orchestrator_deaths:
+        if pending.deaths and pending.deaths >= run.policy.max_orchestrator_deaths:
             return _give_up(run, task, _death_note(pending), now)
         if pending.loss is not None:
             return Decision((after_loss(run, task, pending, pending.loss, now, draw),))
@@ -145,7 +147,11 @@ def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decisi
     command = pending.command
     role = ROLE_OF_ACTION[command.action]
     limit_s = timeout_s(run, role, command.action)
-    left_ms = pending.delivered_ms + round(limit_s * 1000) - now.steady_ms
+    limit_ms = round(limit_s * 1000)
+    if pending.delivered_ms:
+        left_ms = pending.delivered_ms + limit_ms - now.steady_ms
+    else:  # delivered before this conductor was there: only the wall knows when
+        left_ms = min(limit_ms, from_timestamp(command.deadline) - now.wall_ms)
     if left_ms > 0:
         return Decision(wake_after_ms=left_ms)
     assert pending.delivered_to is not None
@@ -228,4 +234,7 @@ def _append_for_run(run: Run, payload: Payload, now: Moment, *cause: object) -> 
 
 
 def _with_orders(first: tuple[Order, ...], decision: Decision) -> Decision:
-    return Decision((*first, *decision.orders), decision.wake_after_ms) if first else decision
+    if not first:
+        return decision
+    orders = {order.key: order for order in (*first, *decision.orders)}
+    return Decision(tuple(orders.values()), decision.wake_after_ms)

@@ -85,11 +85,11 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
 def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     task = run.task
     pending = run.pending
-    if task is None or pending is None or not _is_live(run, pending, event):
+    if task is None or task.ended or pending is None or not _is_live(run, pending, event):
         return run
     terminal = is_terminal(event)
     pending = replace(pending, deaths=0)
-    if terminal or event.event == "artifact.produced":
+    if pending.answer is None and (terminal or event.event == "artifact.produced"):
         pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], event.message_id))
     run = replace(run, last_event_id=event.message_id)
     if not terminal or pending.answer is not None or pending.loss is not None:
@@ -178,7 +178,7 @@ def _fold_objection(run: Run, event: Event) -> Run:
     pending = run.pending
     if pending is None or event.correlation_id != pending.command.correlation_id or pending.loss is not None:
         return run
-    if pending.delivered_to is None or (pending.answer is not None and pending.answer.objection is None):
+    if pending.delivered_to is None if pending.answer is None else pending.answer.objection is None:
         return run
     found = objection(event, pending.command, strict_version=False)
     return with_pending(run, replace(pending, answer=None, loss=found))

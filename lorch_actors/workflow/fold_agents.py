@@ -28,7 +28,9 @@ from lorch_actors.workflow.system import (
     CommandFailed,
     FailureNote,
     Payload,
+    ProcessRef,
     RetryScheduled,
+    WorkerStarted,
 )
 
 
@@ -39,7 +41,15 @@ def _agent_started(run: Run, note: AgentStarted, _told: Told) -> Run:
     pending = _pending_of(run, role)
     if pending is not None and pending.delivered_to is not None:
         run = with_pending(run, replace(pending, delivered_to=None))
-    return with_agent(run, role, agent)
+    return with_agent(_with_process(run, role, note.process), role, agent)
+
+
+def _worker_started(run: Run, note: WorkerStarted, _told: Told) -> Run:
+    return _with_process(run, note.actor, note.process)
+
+
+def _with_process(run: Run, name: str, process: ProcessRef | None) -> Run:
+    return run if process is None else replace(run, processes={**run.processes, name: process})
 
 
 def _agent_start_failed(run: Run, note: AgentStartFailed, _told: Told) -> Run:
@@ -91,7 +101,7 @@ def _retry_scheduled(run: Run, note: RetryScheduled, told: Told) -> Run:
         agent,
         restarts=agent.restarts if note.waited_ms else agent.restarts + 1,
         ending=agent.up is not None and agent.up == note.agent_id,
-        not_before=NotBefore(from_timestamp(note.not_before), steady_ms),
+        not_before=NotBefore(from_timestamp(note.not_before), steady_ms, note.delay_ms),
         loss=None,
     )
     pending = _pending_of(run, role)
@@ -100,6 +110,7 @@ def _retry_scheduled(run: Run, note: RetryScheduled, told: Told) -> Run:
             pending,
             attempt=note.attempt,
             waited_ms=pending.waited_ms + note.waited_ms,
+            waits=pending.waits + 1 if note.waited_ms else pending.waits,
             delivered_to=None,
             answer=None,
             loss=None,
@@ -137,4 +148,5 @@ MEANINGS: Final[dict[type[Payload], Meaning]] = {
     RetryScheduled: _retry_scheduled,
     CommandFailed: _command_failed,
     ActorRestarted: _actor_restarted,
+    WorkerStarted: _worker_started,
 }

@@ -9,6 +9,7 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action
+from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.state import Agent, Meaning, NotBefore, Run, Step, Task, TaskCommit, Told, with_task
 from lorch_actors.workflow.system import (
     BranchCreated,
@@ -71,19 +72,20 @@ def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
     task = run.tasks.get(told.task_id)
     if task is None or task.status is not TaskStatus.PENDING:
         return run
+    step = task.step if task.ended else task.step or FIRST_STEP
     task = replace(
         task,
         status=TaskStatus.RUNNING,
-        step=task.step or FIRST_STEP,
-        rounds=(task.step or FIRST_STEP).round,
+        step=step,
+        rounds=step.round if step else task.rounds,
         next_step=max(task.next_step, note.first_step),
         started_at=task.started_at or told.occurred_at,
     )
     return replace(with_task(run, task), current=task.task_id)
 
 
-def _run_resumed(run: Run, note: RunResumed, _told: Told) -> Run:
-    agents = {role: Agent(restarts=a.restarts, not_before=_on_wall(a)) for role, a in run.agents.items()}
+def _run_resumed(run: Run, note: RunResumed, told: Told) -> Run:
+    agents = {role: Agent(restarts=a.restarts, not_before=_still_to_wait(a, told)) for role, a in run.agents.items()}
     clean = run.stopped is not None
     run = replace(run, agents=agents, resumes=note.nth, process=note.process, stopped=None, drift_due=True)
     run = replace(run, first_steps=note.first_steps)
@@ -92,39 +94,52 @@ def _run_resumed(run: Run, note: RunResumed, _told: Told) -> Run:
     return _retrying(run) if note.retry_failed and run.status is RunStatus.FAILED else run
 
 
-def _on_wall(agent: Agent) -> NotBefore | None:
-    return None if agent.not_before is None else replace(agent.not_before, steady_ms=None)
+def _still_to_wait(agent: Agent, told: Told) -> NotBefore | None:
+    """Return the wait of an earlier process on this one's steady clock: never longer than it was decided to be."""
+    until = agent.not_before
+    if until is None or not told.heard_ms:
+        return until and replace(until, steady_ms=None)
+    left_ms = max(0, until.wall_ms - from_timestamp(told.occurred_at))
+    return replace(until, steady_ms=told.heard_ms + min(left_ms, until.delay_ms))
 
 
 def _resumed(task: Task, run: Run, *, clean: bool) -> Task:
     next_step = max(task.next_step, run.first_steps.get(task.task_id, 1))
-    if task.pending is None:
+    pending = task.pending
+    if pending is None:
         return replace(task, next_step=next_step)
-    deaths = 0 if clean else task.pending.deaths + 1
-    return replace(task, next_step=next_step, pending=replace(task.pending, delivered_to=None, deaths=deaths))
+    silent = pending.delivered_to is not None and pending.answer is None
+    deaths = 0 if clean else pending.deaths + silent
+    return replace(task, next_step=next_step, pending=replace(pending, delivered_to=None, deaths=deaths))
 
 
 def _retrying(run: Run) -> Run:
     """Return the run with its failed tasks to be done anew.
 
-    Where failed work was set aside, the tree no longer holds what the failed step was about: such a task starts over.
+    Whatever kept agents or git from working is taken to be mended.
     """
-    tasks = {
-        task_id: _anew(task, from_start=run.git.mode == "commit") if task.status is TaskStatus.FAILED else task
-        for task_id, task in run.tasks.items()
-    }
-    return replace(run, status=RunStatus.RUNNING, completed_at=None, current=None, tasks=tasks)
+    tasks = {task_id: _anew(task) if task.status is TaskStatus.FAILED else task for task_id, task in run.tasks.items()}
+    return replace(
+        run, status=RunStatus.RUNNING, completed_at=None, current=None, tasks=tasks, agents={}, git_failure=None
+    )
 
 
-def _anew(task: Task, *, from_start: bool) -> Task:
-    key = task.pending.command.idempotency_key if task.pending else None
-    step = FIRST_STEP if from_start or task.step is None else task.step
+def _anew(task: Task) -> Task:
+    """Return a failed task as it is to be done anew.
+
+    Where its work was set aside, the tree no longer holds what the failed step was about: it starts over. Where only
+    its commit failed, only that is done.
+    """
+    if task.step is None:
+        return replace(task, status=TaskStatus.PENDING, failure=None, commit=None, finished_at=None)
+    set_aside = task.commit is not None and task.commit.made
     return Task(
         task_id=task.task_id,
         declared=task.declared,
-        step=replace(step, retry_of=key or task.last_key or task.task_id),
+        step=replace(FIRST_STEP if set_aside else task.step, retry_of=task.last_key or task.task_id),
         next_step=task.next_step,
         attempts=task.attempts,
+        last_key=task.last_key,
         started_at=task.started_at,
     )
 

@@ -12,7 +12,7 @@ from lorch_actors.workflow.state import Loss, Step, Task
 from lorch_actors.workflow.system import FailureNote
 
 REVIEW_STATUSES = frozenset({"approved", "changes_requested"})
-TEST_STATUSES = frozenset({"pass", "fail"})
+TEST_STATUSES = ("pass", "fail")  # a tuple: what is looked up in it may be anything, also what has no hash
 DAY_MS = 86_400_000
 
 
@@ -47,20 +47,24 @@ def _loss_of_error(payload: Object, agent: str) -> Loss:
     message = payload.get("message")
     if not isinstance(message, str) or not message:
         message = _told_otherwise(payload) or f"the {agent} reported an error"
-    retryable = payload.get("retryable", payload.get("retriable")) is True
-    loss = Loss(code if isinstance(code, str) and code else FailureCode.AGENT_ERROR, message, fatal=not retryable)
-    if not retryable:
+    told = [payload[name] for name in ("retryable", "retriable") if isinstance(payload.get(name), bool)]
+    loss = Loss(code if isinstance(code, str) and code else FailureCode.AGENT_ERROR, message, fatal=True not in told)
+    wait_ms, until_ms = _wish(payload)
+    if (told and True not in told) or wait_ms is until_ms is None:
         return loss
+    return msgspec.structs.replace(loss, fatal=False, wait_ms=wait_ms, until_ms=until_ms)
+
+
+def _wish(payload: Object) -> tuple[int | None, int | None]:
+    """Return how long, or until when, the agent wants to be left alone; a rate limit is no refusal by itself."""
     after = payload.get("retry_after_s")
     if isinstance(after, int | float) and not isinstance(after, bool) and after >= 0:
-        return msgspec.structs.replace(loss, wait_ms=round(min(after, 3650 * 86_400) * 1000))
+        return round(min(after, 3650 * 86_400) * 1000), None
     resets_at = payload.get("resets_at")
-    if isinstance(resets_at, str):
-        try:
-            return msgspec.structs.replace(loss, until_ms=from_timestamp(resets_at))
-        except ValueError:
-            return loss
-    return loss
+    try:
+        return None, from_timestamp(resets_at) if isinstance(resets_at, str) else None
+    except ValueError:
+        return None, None
 
 
 def _told_otherwise(payload: Object) -> str:
@@ -100,7 +104,9 @@ def _changes(round_: int, requested_by: str, request: dict[str, Any]) -> Step:
 
 
 def _with_step(task: Task, step: Step) -> Task:
-    return msgspec.structs.replace(task, step=step)
+    """Return the task with its next step; what follows a step that is done anew is done anew as well."""
+    retry_of = task.step.retry_of if task.step else None
+    return msgspec.structs.replace(task, step=msgspec.structs.replace(step, retry_of=retry_of))
 
 
 def _failed(task: Task, code: FailureCode, message: str, agent: str) -> Task:

@@ -1,5 +1,7 @@
 """What to do about a lost delivery: send it again, wait, or give the task up."""
 
+from typing import Final
+
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Backoff
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole
@@ -8,12 +10,14 @@ from lorch_actors.workflow.orders import Append
 from lorch_actors.workflow.state import Loss, Moment, Pending, Run, Task
 from lorch_actors.workflow.system import CommandFailed, FailureNote, Payload, RetryScheduled, event_of
 
+WAIT_FLOOR_MAX_MS: Final = 60_000
+
 
 def after_loss(run: Run, task: Task, pending: Pending, loss: Loss, now: Moment, draw: float) -> Append:
     """Return the entry that says what becomes of a command whose delivery was lost."""
     role = ROLE_OF_ACTION[pending.command.action]
     attempt = pending.attempt + (1 if loss.counted else 0)
-    wished_ms = _wished_ms(loss, now)
+    wished_ms = max(_wished_ms(loss, now), _patience_ms(pending))
     failure = _verdict(run, pending, loss, role, attempt, wished_ms)
     if failure is not None:
         note: Payload = CommandFailed(failure, _alive(run, role, pending))
@@ -69,6 +73,11 @@ def _wished_ms(loss: Loss, now: Moment) -> int:
     if loss.until_ms is not None:
         return max(0, loss.until_ms - now.wall_ms)
     return loss.wait_ms or 0
+
+
+def _patience_ms(pending: Pending) -> int:
+    """Return the shortest wait after as many waits: an agent that always asks for none at all must not spin."""
+    return min(WAIT_FLOOR_MAX_MS, 500 * 2 ** min(pending.waits, 16)) if pending.waits else 0
 
 
 def _verdict(

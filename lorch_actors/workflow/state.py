@@ -36,10 +36,14 @@ class Moment(Struct, frozen=True):
 
 
 class NotBefore(Struct, frozen=True):
-    """A time to wait for: on the wall, and on the steady clock of the process that heard of it (None: another one)."""
+    """A time to wait for: on the wall, and on the steady clock of the process that heard of it (None: another one).
+
+    delay_ms: how long that was when it was decided.
+    """
 
     wall_ms: int
     steady_ms: int | None = None
+    delay_ms: int = 0
 
     def wait_ms(self, now: Moment) -> int:
         """Return how long is still to wait, in milliseconds; whichever clock is there first counts."""
@@ -100,8 +104,9 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     """A command without a settling event.
 
     deliveries: how often it stands in the ledger. delivered_to: the incarnation that has it now. attempt: attempts
-    used up. waited_ms: sum of the waits its agents asked for. deaths: unclean ends of the orchestrator under it without
-    any event of its agent. loss: what became of the latest delivery, until it is decided what to do about it.
+    used up. waits, waited_ms: number and sum of the waits its agents asked for. deaths: unclean ends of the
+    orchestrator while an agent had it, without any event of that agent. loss: what became of the latest delivery, until
+    it is decided what to do about it.
     """
 
     command: Command
@@ -109,6 +114,7 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     delivered_to: str | None = None
     delivered_ms: int = 0
     attempt: int = 0
+    waits: int = 0
     waited_ms: int = 0
     deaths: int = 0
     answer: Answer | None = None

@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Struct, field
 
 from lorch_actors.protocol.ids import system_message_id
-from lorch_actors.protocol.messages import AgentRole, AgentType, Event, Object, Sender
+from lorch_actors.protocol.messages import AgentRole, AgentType, Count, Event, Object, Sender, Timestamp
 from lorch_actors.protocol.times import to_timestamp
 
 SYSTEM: Final = Sender(agent_type=AgentType.SYSTEM)
@@ -219,13 +219,13 @@ class RetryScheduled(Payload, frozen=True, omit_defaults=True):
 
     name: ClassVar[str] = "retry_scheduled"
     agent_type: AgentRole
-    attempt: int
-    delay_ms: int
-    not_before: str
+    attempt: Count
+    delay_ms: Count
+    not_before: Timestamp
     code: str
     message: str
     agent_id: str | None = None
-    waited_ms: int = 0
+    waited_ms: Count = 0
 
 
 class CommandFailed(Payload, frozen=True, omit_defaults=True):
