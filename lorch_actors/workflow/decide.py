@@ -214,7 +214,8 @@ def _commit_order(run: Run, task: Task, now: Moment) -> Order:
         return _append(run, task, CommitIntended(purpose, branch), now, purpose, task.attempts)
     title = task.declared.get("title") or task.declared.get("goal") or task.task_id
     reason = task.failure.message if task.failure else ""
-    return Commit(task.task_id, task.commit.purpose, str(title), task.commit.intended_at, reason)
+    intent = task.commit
+    return Commit(task.task_id, intent.purpose, str(title), intent.intended_at, reason, intent.branch, run.git_head)
 
 
 def _append(run: Run, task: Task, payload: Payload, now: Moment, *cause: object) -> Append:

@@ -179,8 +179,8 @@ def _workspace_drift(run: Run, _note: WorkspaceDrift, _told: Told) -> Run:
     return replace(run, drift_due=False)
 
 
-def _branch_created(run: Run, _note: BranchCreated, _told: Told) -> Run:
-    return replace(run, git_begun=True)
+def _branch_created(run: Run, note: BranchCreated, _told: Told) -> Run:
+    return replace(run, git_begun=True, git_head=note.base)
 
 
 def _commit_intended(run: Run, note: CommitIntended, told: Told) -> Run:
@@ -196,7 +196,7 @@ def _commit_made(run: Run, note: CommitMade, told: Told) -> Run:
     if task is None or task.commit is None:
         return run
     commit = replace(task.commit, made=True, branch=note.branch, commit=note.commit, files=note.files)
-    return with_task(run, replace(task, commit=commit))
+    return replace(with_task(run, replace(task, commit=commit)), git_head=note.head or run.git_head)
 
 
 def _commit_failed(run: Run, note: CommitFailed, told: Told) -> Run:

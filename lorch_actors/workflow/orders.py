@@ -91,6 +91,8 @@ class Commit(Struct, frozen=True):
     title: str
     intended_at: str
     reason: str
+    branch: str
+    base: str
 
     @property
     def key(self) -> str:

@@ -196,7 +196,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
 class Run(Struct, frozen=True, omit_defaults=True):
     """The whole state of one run.
 
-    tasks: in the order they were declared. process: the orchestrator that has it. planned: tasks that are still to be
+    tasks: in the order they were declared. process: the orchestrator that has it. processes: the latest of each agent
+    and worker. planned: tasks that are still to be
     declared; where they did not fit into an entry, ``tasks_file`` says where they are.
     """
 
@@ -208,8 +209,10 @@ class Run(Struct, frozen=True, omit_defaults=True):
     on_failure: str = "continue"
     git: GitPlan = GitPlan()
     git_begun: bool = False
+    git_head: str = ""
     git_failure: str | None = None
     process: ProcessRef | None = None
+    processes: dict[str, ProcessRef] = field(default_factory=dict)
     planned: list[Object] = field(default_factory=list)
     tasks_file: FileRef | None = None
     task_count: int = 0

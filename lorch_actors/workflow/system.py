@@ -271,13 +271,15 @@ class CommitIntended(Payload, frozen=True, omit_defaults=True):
 
 
 class CommitMade(Payload, frozen=True, omit_defaults=True):
-    """They are; ``commit`` is empty when nothing had changed."""
+    """They are; ``commit`` is empty when nothing had changed. ``head``: where the run's branch stands now."""
 
     name: ClassVar[str] = "commit_made"
     purpose: str
     branch: str
     commit: str = ""
     files: int = 0
+    head: str = ""
+    left_out: list[str] = field(default_factory=list)
 
 
 class CommitFailed(Payload, frozen=True, omit_defaults=True):

@@ -1,0 +1,56 @@
+"""``logs/<agent>/<run_id>.ndjson``: what an agent wrote that is no entry, and how its processes ended.
+
+For people who look for a reason: one JSON object a line, with time and incarnation. Not synced; the ledger is the
+record.
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lorch_actors.protocol.framing import LineReader, OversizeLine
+from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.storage import disk
+
+STDERR_LINE_MAX_BYTES: Final = 64 * 1024
+
+
+class AgentLog:
+    """One agent's log, open for appending."""
+
+    def __init__(self, path: Path, redactor: Redactor) -> None:
+        disk.make_directory(path.parent)
+        self._fd = disk.open_append(path)
+        self._redactor = redactor
+        self._stderr = LineReader(STDERR_LINE_MAX_BYTES)
+
+    def note(self, agent_id: str, note: dict[str, Any], now_ms: int) -> None:
+        """Write one note. ``now_ms``: since the epoch."""
+        disk.write(self._fd, msgspec.json.encode({"at": to_timestamp(now_ms), "agent_id": agent_id, **note}) + b"\n")
+
+    def stderr(self, agent_id: str, piece: bytes, now_ms: int, *, last: bool = False) -> None:
+        """Write the lines that a piece of standard error completes; the unfinished one too if it is the ``last``."""
+        lines = self._stderr.feed(piece) + (self._stderr.close() if last else [])
+        written = bytearray()
+        for line in lines:
+            written += msgspec.json.encode(
+                {"at": to_timestamp(now_ms), "agent_id": agent_id, "stream": "stderr", **self._told(line)}
+            )
+            written += b"\n"
+        if written:
+            disk.write(self._fd, bytes(written))
+
+    def _told(self, line: bytes | OversizeLine) -> dict[str, Any]:
+        if isinstance(line, OversizeLine):
+            head = self._redactor.bytes(line.head).decode("utf-8", "replace")
+            return {"oversize_bytes": line.size_bytes, "head": head}
+        return {"line": self._redactor.bytes(line).decode("utf-8", "replace")}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1

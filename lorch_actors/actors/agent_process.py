@@ -1,0 +1,180 @@
+"""One process of an agent, with everything it starts: begun, written to, ended for certain.
+
+Not blocking: commands wait in a buffer that the reactor writes on, output is read in pieces when there is some. The
+process leads a session of its own and carries the run's and its own marker in its environment, so that whatever it
+leaves behind can be found.
+"""
+
+import fcntl
+import os
+import signal
+import subprocess
+import termios
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Final
+
+from lorch_actors import processes
+from lorch_actors.actors.runtime import Reactor
+from lorch_actors.processes import ProcessIdentity
+
+AGENT_ID_VARIABLE: Final = "LORCH_AGENT_ID"
+RUN_ID_VARIABLE: Final = "LORCH_RUN_ID"
+PIECE_BYTES: Final = 64 * 1024
+SWEEP_S: Final = 2.0
+
+_BEGINNING: Final = threading.Lock()
+"""Held while a process is forked: until it has executed its command it has no marker and looks like a stray."""
+
+_OWNED: Final[set[int]] = set()
+"""Pids of agents whose end their actors will ask for."""
+
+
+class AgentProcess:
+    """See the module. Raises OSError from the constructor if the command cannot be executed."""
+
+    def __init__(
+        self,
+        cmd: Sequence[str],
+        *,
+        workspace: str,
+        env: Mapping[str, str],
+        agent_id: str,
+        reactor: Reactor,
+        owner: str,
+    ) -> None:
+        self.agent_id = agent_id
+        self._reactor = reactor
+        self._owner = owner
+        with _BEGINNING:
+            self._popen = subprocess.Popen(
+                list(cmd),
+                cwd=workspace,
+                env={**env, AGENT_ID_VARIABLE: agent_id},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+            _OWNED.add(self._popen.pid)
+        self.pid = self._popen.pid
+        self.identity: ProcessIdentity | None = processes.identify(self.pid)
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        assert self._popen.stderr is not None
+        self._stdin = self._popen.stdin
+        self.stdout = self._popen.stdout.fileno()
+        self.stderr = self._popen.stderr.fileno()
+        for fd in (self._stdin.fileno(), self.stdout, self.stderr):
+            os.set_blocking(fd, False)
+        self._unwritten = bytearray()
+        self._pidfd: int | None = os.pidfd_open(self.pid)
+
+    def watch(self, on_exit: Callable[[], object]) -> None:
+        """Call back in the reactor's thread when the process has died."""
+        assert self._pidfd is not None
+        self._reactor.watch_process(self._pidfd, on_exit, self._owner)
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether everything that was written has been taken."""
+        return not self._unwritten
+
+    def write(self, data: bytes) -> bool:
+        """Write what the process takes now, the rest as it takes it; False when it takes nothing any more."""
+        self._unwritten += data
+        return self.flush()
+
+    def flush(self) -> bool:
+        """Go on writing; False when the process does not read any more."""
+        if self._stdin.closed:
+            return False
+        try:
+            while self._unwritten:
+                written = os.write(self._stdin.fileno(), self._unwritten)
+                del self._unwritten[:written]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def on_writable(self, callback: Callable[[], object]) -> None:
+        """Call back in the reactor's thread when there is room for what waits to be written."""
+        if not self._stdin.closed:
+            self._reactor.watch_write(self._stdin.fileno(), callback, self._owner)
+
+    def unread_bytes(self) -> int:
+        """Return how much output waits in the pipe."""
+        found = bytearray(4)
+        with suppress(OSError):
+            fcntl.ioctl(self.stdout, termios.FIONREAD, found)
+        return int.from_bytes(found, "little")
+
+    def close_stdin(self) -> None:
+        """Say that no command will come any more."""
+        if not self._stdin.closed:
+            self._reactor.unwatch(self._stdin.fileno())
+            self._stdin.close()
+
+    def terminate(self) -> None:
+        """SIGTERM to the process and its group."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGTERM)
+
+    def end_tree(self, keep: Sequence[int] = ()) -> None:
+        """SIGKILL the process and all that it started, whatever session it is in, and wait until it is gone."""
+        processes.end_all(lambda: self._tree(keep), deadline_s=SWEEP_S, keep=(*keep,))
+
+    def _tree(self, keep: Sequence[int]) -> set[int]:
+        """Return the pids of the tree: by descent, by marker, and strays that were adopted and carry no marker."""
+        found = {self.pid} if self._popen.returncode is None else set()
+        found |= processes.descendants(self.pid) | processes.marked(AGENT_ID_VARIABLE, self.agent_id)
+        with _BEGINNING:
+            found |= {pid for pid in processes.children(os.getpid()) if _is_stray(pid)}
+        return found - {os.getpid(), *keep}
+
+    def reap(self) -> tuple[int | None, int | None]:
+        """Return exit code and signal of the dead process, one of them None."""
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(SWEEP_S)
+        code = self._popen.returncode
+        if code is None:
+            return None, None
+        _OWNED.discard(self.pid)
+        return (None, -code) if code < 0 else (code, None)
+
+    def release(self) -> None:
+        """Free every descriptor."""
+        self.close_stdin()
+        for stream in (self._popen.stdout, self._popen.stderr):
+            if stream is not None and not stream.closed:
+                self._reactor.unwatch(stream.fileno())
+                stream.close()
+        if self._pidfd is not None:
+            self._reactor.unwatch(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = None
+
+
+def _is_stray(pid: int) -> bool:
+    """Tell whether a child of ours was adopted from an agent and hides it: no marker, and not of our session."""
+    try:
+        elsewhere = os.getsid(pid) != os.getsid(0)
+    except ProcessLookupError:
+        return False
+    return elsewhere and processes.environment_marker(pid, RUN_ID_VARIABLE) is None
+
+
+def reap_strays() -> None:
+    """Reap children that were adopted from agents and have ended; what an actor waits for is left alone."""
+    from multiprocessing import forkserver, resource_tracker
+
+    servers = {
+        getattr(forkserver._forkserver, "_forkserver_pid", None),  # noqa: SLF001 - nothing public tells it
+        getattr(resource_tracker._resource_tracker, "_pid", None),  # noqa: SLF001
+    }
+    with _BEGINNING:
+        processes.reap_adopted(_OWNED | {pid for pid in servers if pid is not None})

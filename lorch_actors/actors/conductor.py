@@ -1,0 +1,225 @@
+"""The conductor: folds what becomes durable and carries out what `decide` says.
+
+It has no state of its own but the fold, so restarting it means folding again. It repeats nothing: an order is given
+once as long as `decide` keeps naming it, and whatever a former incarnation gave as well is known by its derived id.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.messages import LATER
+from lorch_actors.actors.ring import (
+    LEDGER,
+    MAIN,
+    RUN_STATE,
+    SNAPSHOTTER,
+    TRANSCRIPT,
+    Append,
+    Appended,
+    Beat,
+    Broken,
+    EndAgent,
+    Finished,
+    Halt,
+    Halted,
+    Projected,
+    StartAgent,
+    Subscribe,
+    Subscribed,
+    Work,
+)
+from lorch_actors.actors.run_state_keeper import FlushAll
+from lorch_actors.actors.runtime import Timer
+from lorch_actors.errors import StorageError
+from lorch_actors.guardian_link import GuardianLink
+from lorch_actors.protocol.documents import RunStatus
+from lorch_actors.protocol.messages import Entry, Event
+from lorch_actors.records.history import Loaded, entries
+from lorch_actors.storage.atomic import write_atomic
+from lorch_actors.workflow import orders
+from lorch_actors.workflow.decide import decide
+from lorch_actors.workflow.fold import fold
+from lorch_actors.workflow.state import LOOP_ROLES, Moment
+from lorch_actors.workflow.system import ProcessRef, RunStopped, event_of
+
+BEAT_MS: Final = 2000
+END_MS: Final = 10_000
+RESTARTED: Final = "system.actor_restarted"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a conductor starts from.
+
+    loaded: the run as it was read at the start. opening: the entry that says that this orchestrator has the run now.
+    process: this orchestrator. root, ledger: where workspace and ledger lie.
+    """
+
+    root: Path
+    ledger: Path
+    loaded: Loaded
+    opening: Event
+    process: ProcessRef
+    link: GuardianLink
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    """To self: the time has come that `decide` named."""
+
+
+@dataclass(frozen=True, slots=True)
+class _EndOverdue:
+    """To self: agents or projections have had long enough to come to their end."""
+
+
+class Conductor(Actor):
+    """See the module."""
+
+    def __init__(self, context: ActorContext, *, score: Score) -> None:
+        super().__init__(context)
+        self._score = score
+        self._run = score.loaded.run
+        self._position = score.loaded.position
+        self._given: set[str] = set()
+        self._wake: Timer | None = None
+        self._halt: Halt | None = None
+        self._ending = False  # the run is over or halted: agents are ended, nothing new is begun
+        self._projected: dict[str, int] = {}
+        self._asked_for = 0
+        self._settled_before = self._run.settled_count
+
+    def started(self) -> bool:
+        """Ask for entries; the start is acknowledged when everything durable has been folded."""
+        self.tell(LEDGER, Subscribe(self.name))
+        self.tell_self(Beat())
+        return LATER
+
+    def receive(self, message: Any) -> None:
+        """Take one turn."""
+        match message:
+            case Appended(new):
+                for entry in new:
+                    self._fold(entry)
+                self._advance()
+            case Subscribed(position):
+                self._catch_up(position.seq)
+                self.ready()
+                self._advance()
+            case _Wake():
+                self._wake = None
+                self._advance()
+            case Beat():
+                self._score.link.beat()
+                self.tell_later(BEAT_MS, Beat())
+            case Halt():
+                self._halt = message
+                self._advance()
+            case Projected(name, seq):
+                self._projected[name] = seq
+                self._advance()
+            case _EndOverdue():
+                self._say_end()
+            case _:
+                super().receive(message)
+
+    def _catch_up(self, upto_seq: int) -> None:
+        now_ms = self.now_ms()
+        run_id = self._run.run_id
+        for entry, position in entries(self._score.ledger, run_id, after=self._position, upto_seq=upto_seq):
+            self._run = fold(self._run, replace(entry, heard_ms=now_ms))
+            self._position = position
+        if self._run.process != self._score.process:
+            self.tell(LEDGER, Append(self._score.opening))
+
+    def _fold(self, entry: Entry) -> None:
+        if entry.seq <= self._position.seq:
+            return
+        self._run = fold(self._run, entry)
+        self._position = replace(self._position, seq=entry.seq, chain=entry.chain)
+        if self._run.settled_count != self._settled_before:
+            self._settled_before = self._run.settled_count
+            self._score.link.settled()
+        if isinstance(entry.message, Event) and entry.message.event == RESTARTED:
+            self._given.clear()  # what the restarted actor was asked for may be lost
+
+    def _advance(self) -> None:
+        if self._run.process != self._score.process:
+            return  # until the opening is durable
+        if self._ending or self._run.status is not RunStatus.RUNNING:
+            self._end()
+        elif self._halt is not None:
+            self._record_halt(self._halt)
+        else:
+            self._carry_out()
+
+    def _carry_out(self) -> None:
+        clock = self.runtime.clock
+        now = Moment(clock.wall_ms(), clock.steady_ms())
+        decision = decide(self._run, now, self.runtime.random.random())
+        keys = {order.key for order in decision.orders}
+        fresh = [order for order in decision.orders if order.key not in self._given]
+        self._given = keys
+        for order in fresh:
+            self._give(order)
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        if decision.wake_after_ms is not None:
+            self._wake = self.tell_later(decision.wake_after_ms, _Wake())
+
+    def _give(self, order: orders.Order) -> None:
+        match order:
+            case orders.Append(message, file):
+                if file is not None and not self._write(file.path, file.content):
+                    return
+                self.tell(LEDGER, Append(message))
+            case orders.StartAgent(role, nth):
+                self.tell(role, StartAgent(role, nth))
+            case _:
+                self.tell(SNAPSHOTTER, Work(order, self._run))
+
+    def _write(self, path: str, content: bytes) -> bool:
+        try:
+            write_atomic(self._score.root / path, content)
+        except StorageError as error:
+            self.tell(MAIN, Broken("storage_failed", f"{error.where}: {error.what}", error.remedy))
+            return False
+        return True
+
+    def _record_halt(self, halt: Halt) -> None:
+        """Have the stop recorded; when it is heard, the ending begins."""
+        if self._run.stopped is not None:
+            self._end()
+            return
+        note = RunStopped(nth=self._run.resumes, code=halt.code, message=halt.message)
+        run_id = self._run.run_id
+        now_ms = self.runtime.clock.wall_ms()
+        event = event_of(note, task_id=run_id, correlation_id=run_id, now_ms=now_ms, cause=(self._run.resumes,))
+        self.tell(LEDGER, Append(event))
+
+    def _end(self) -> None:
+        """End the agents, then the projections, then say so: nothing is appended after that."""
+        if not self._ending:
+            self._ending = True
+            self._given = set()
+            self.tell_later(END_MS, _EndOverdue())
+            for role in LOOP_ROLES:
+                self.tell(role, EndAgent())
+        if any(agent.up is not None for agent in self._run.agents.values()):
+            return
+        last = self._position.seq
+        if all(self._projected.get(name, 0) >= last for name in (RUN_STATE, TRANSCRIPT)):
+            self._say_end()
+        elif self._asked_for != last:
+            self._asked_for = last
+            for name in (RUN_STATE, TRANSCRIPT):
+                self.tell(name, FlushAll())
+
+    def _say_end(self) -> None:
+        over = self._run.status is not RunStatus.RUNNING
+        self.tell(MAIN, Finished(self._run) if over else Halted(self._run))

@@ -1,0 +1,230 @@
+"""The ledger writer: the one place through which everything goes that ever happens in a run.
+
+In the orchestrator a front drops repeats, numbers and seals what is to be appended, keeps it until it is durable, and
+only then tells the subscribers. In a process of its own a worker holds the ledger's lock and file, and does nothing
+but write and sync: what has arrived while it was syncing is one write and one sync (group commit).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from lorch_actors.actors.base import ActorContext
+from lorch_actors.actors.process_actor import ProcessActor
+from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, Subscribe, Subscribed
+from lorch_actors.actors.runtime import Timer
+from lorch_actors.actors.worker import Worker, WorkerContext
+from lorch_actors.actors.worker_records import worker_started
+from lorch_actors.errors import FailureCode, LorchError, StorageError
+from lorch_actors.processes import ProcessIdentity
+from lorch_actors.protocol.messages import AgentType, Command, Entry, Event, Message
+from lorch_actors.protocol.parse import encode
+from lorch_actors.storage.ledger import LedgerFile
+from lorch_actors.storage.ledger_format import Position, seal
+from lorch_actors.storage.locks import Lock, hold, this_process
+from lorch_actors.workflow.system import RunStarted
+
+LAZY_SYNC_MS: Final = 1000
+REMEMBERED_IDS: Final = 65_536
+LOCK_WAIT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class LedgerPlace:
+    """Which ledger, and what has to be in it. ``start``: a place up to which it was read already."""
+
+    path: Path
+    lock: Path
+    run_id: str
+    started_at: str
+    vouched: tuple[Position, ...] = ()
+    start: Position | None = None
+
+
+class LedgerWorker(Worker):
+    """Writes and syncs. A message is ``[[seq, line], …]`` and whether to sync; a reply says what is durable."""
+
+    def __init__(self, place: LedgerPlace) -> None:
+        self._place = place
+        self._lock: Lock | None = None
+        self._file: LedgerFile | None = None
+
+    def open(self) -> dict[str, Any]:
+        """Take the lock, repair the tail, say where the ledger ends. Raises LockedError."""
+        place = self._place
+        self._lock = hold(place.lock, this_process(place.run_id, place.started_at), wait_s=LOCK_WAIT_S)
+        try:
+            self._file = LedgerFile.open(place.path, place.run_id, place.vouched, place.start)
+        except LorchError as error:
+            return _refusal(error)
+        return _end_of(self._file)
+
+    def handle(self, messages: Sequence[Any], context: WorkerContext) -> Iterable[Any]:
+        """Append everything that has arrived with one write, and sync once if any of it asks for it."""
+        file = self._file
+        if file is None:
+            return []
+        lines = [(seq, line) for message in messages for seq, line in message["lines"]]
+        try:
+            file.append(lines)
+            if any(message["sync"] for message in messages):
+                file.sync()
+        except StorageError as error:
+            return [_refusal(error)]
+        return [_end_of(file)]
+
+    def close(self) -> None:
+        """Let go of file and lock."""
+        if self._file is not None:
+            self._file.sync()
+            self._file.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _end_of(file: LedgerFile) -> dict[str, Any]:
+    end = file.synced
+    return {"seq": end.seq, "chain": end.chain, "offset": end.offset}
+
+
+def _refusal(error: LorchError) -> dict[str, Any]:
+    return {"refused": [error.what, error.where, error.remedy]}
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """An entry that is numbered and sealed but not durable yet."""
+
+    entry: Entry
+    line: bytes
+    origin: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _SyncNow:
+    """To self: what has waited for a sync has waited long enough."""
+
+
+class LedgerWriter(ProcessActor):
+    """The front. See the module."""
+
+    def __init__(
+        self, context: ActorContext, *, place: LedgerPlace, seen: Iterable[str] = (), stall_ms: int = 10_000
+    ) -> None:
+        super().__init__(context, create=partial(LedgerWorker, place), stall_ms=stall_ms)
+        self._place = place
+        self._subscribers: dict[str, Subscribe] = {}
+        self._waiting: list[_Waiting] = []
+        self._durable: Position | None = None
+        self._seq = 0
+        self._chain = place.run_id
+        self._seen: dict[str, None] = dict.fromkeys(seen)
+        self._sync_timer: Timer | None = None
+        self._refused = False
+        self._early: list[Append] = []  # what came before the first entry, which says what run this is
+
+    def receive(self, message: Any) -> None:
+        """Take appends and subscriptions."""
+        match message:
+            case Append():
+                self._append(message)
+            case Subscribe(name):
+                self._subscribers[name] = message
+                if self._durable is not None:
+                    self.tell(name, Subscribed(self._durable))
+            case _SyncNow():
+                self._sync_timer = None
+                if self._waiting:
+                    self.send({"lines": [], "sync": True})
+            case _:
+                super().receive(message)
+
+    def on_worker_up(self, identity: ProcessIdentity) -> None:
+        """Record who works from now on."""
+        worker_started(self, self._place.run_id, identity)
+
+    def on_hello(self, hello: dict[str, Any]) -> None:
+        """Take over the ledger's end from a new worker; what it does not have is delivered again by the base."""
+        if "refused" in hello:
+            self._on_refused(hello["refused"])
+            return
+        if self._durable is None:
+            end = Position(hello["seq"], hello["chain"], hello["offset"])
+            self._durable, self._seq, self._chain = end, end.seq, end.chain
+            for name in self._subscribers:
+                self.tell(name, Subscribed(end))
+        else:
+            self._publish(hello["seq"], hello["offset"])
+
+    def on_reply(self, reply: Any) -> None:
+        """Publish what has become durable."""
+        if "refused" in reply:
+            self._on_refused(reply["refused"])
+        else:
+            self._publish(reply["seq"], reply["offset"])
+
+    def _append(self, append: Append) -> None:
+        message = append.message
+        if self._seq == 0 and not _opens_a_run(message):
+            self._early.append(append)
+            return
+        if self._refused or self._is_repeat(message):
+            return
+        self._seq += 1
+        durable = self._durable.seq if self._durable else 0
+        compact = append.compact if append.compact is not None else encode(message)
+        line, self._chain = seal(compact, self._seq, durable, self._chain)
+        entry = Entry(self._seq, self._chain, message, self.now_ms())
+        self._waiting.append(_Waiting(entry, line, append.origin))
+        self.send({"lines": [[self._seq, line]], "sync": append.urgent})
+        if not append.urgent and self._sync_timer is None:
+            self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
+        early, self._early = self._early, []
+        for one in early:
+            self._append(one)
+
+    def _is_repeat(self, message: Message) -> bool:
+        """Tell whether a message of our own is in the ledger or under way already, and remember it if it is not."""
+        if not isinstance(message, Command) and not (
+            isinstance(message, Event) and message.sender.agent_type is AgentType.SYSTEM
+        ):
+            return False
+        if message.message_id in self._seen:
+            return True
+        self._seen[message.message_id] = None
+        if len(self._seen) > REMEMBERED_IDS:
+            del self._seen[next(iter(self._seen))]
+        return False
+
+    def _publish(self, seq: int, offset: int) -> None:
+        """Tell everybody what has become durable, up to ``seq``; the file ends at ``offset`` there."""
+        ready = [one for one in self._waiting if one.entry.seq <= seq]
+        if not ready:
+            return
+        del self._waiting[: len(ready)]
+        self._durable = Position(seq, ready[-1].entry.chain, offset)
+        if self._sync_timer is not None and not self._waiting:
+            self._sync_timer.cancel()
+            self._sync_timer = None
+        for subscriber in self._subscribers.values():
+            self._tell_subscriber(subscriber, ready, self._durable)
+
+    def _tell_subscriber(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:
+        wants = subscriber.wants
+        chosen = [one for one in ready if wants is None or wants(one.entry)]
+        own = sum(one.origin == subscriber.name for one in ready)
+        if chosen or own:
+            entries = tuple(one.entry for one in chosen)
+            self.tell(subscriber.name, Appended(entries, tuple(one.line for one in chosen), end, own))
+
+    def _on_refused(self, refusal: Sequence[str]) -> None:
+        """Stop the run: the disk refuses, and nothing may be acted on that is not durable."""
+        self._refused = True
+        what, where, remedy = refusal
+        self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{where}: {what}" if where else what, remedy))
+
+
+def _opens_a_run(message: Message) -> bool:
+    return isinstance(message, Event) and message.event == f"system.{RunStarted.name}"

@@ -1,0 +1,130 @@
+"""What goes round the ring: appends one way, durable entries the other. Frozen values, and the names of the actors."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from lorch_actors.protocol.messages import AgentRole, Entry, Message
+from lorch_actors.storage.ledger_format import Position
+from lorch_actors.workflow.orders import Order
+from lorch_actors.workflow.state import Run
+
+MAIN: Final = "main"
+RUN_SUPERVISOR: Final = "run-supervisor"
+RING_SUPERVISOR: Final = "ring-supervisor"
+AGENT_SUPERVISOR: Final = "agent-supervisor"
+LEDGER: Final = "ledger"
+RUN_STATE: Final = "run-state"
+SNAPSHOTTER: Final = "snapshotter"
+TRANSCRIPT: Final = "transcript"
+CONDUCTOR: Final = "conductor"
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """To the ledger: append this message. It is heard again, as an entry, when it is durable.
+
+    compact: its line when it came through a pipe, else it is encoded. origin: who is told how many of its appends have
+    become durable. urgent: sync at once; what is not may wait for the next sync, a second at most.
+    """
+
+    message: Message
+    compact: bytes | None = None
+    origin: str | None = None
+    urgent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """To the ledger: tell this name every durable entry from now on that ``wants`` lets through (None: all).
+
+    The answer is `Subscribed`; every entry after it comes as `Appended`.
+    """
+
+    name: str
+    wants: Callable[[Entry], bool] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """To a subscriber: entries up to this place are durable and in the file; later ones will be told."""
+
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """To a subscriber: these are durable now, with their lines as they stand in the file; ``end``: after the last.
+
+    own: how many appends of the subscriber's own are among what has become durable since the last time.
+    """
+
+    entries: tuple[Entry, ...]
+    lines: tuple[bytes, ...]
+    end: Position
+    own: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StartAgent:
+    """To an agent actor: start the next process."""
+
+    role: AgentRole
+    nth: int
+
+
+@dataclass(frozen=True, slots=True)
+class EndAgent:
+    """To an agent actor: end its process; no further one will be started."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """To the snapshotter: carry out this order; its answer is appended."""
+
+    order: Order
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """To the conductor: this projection has everything up to that number on disk."""
+
+    name: str
+    seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """To the main thread: the run is over, and the projections say so."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Halt:
+    """To the conductor: give no more orders, record why the run stops, then say `Halted`."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Halted:
+    """To the main thread: the stop is on record."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """To the conductor, from a timer: tell the guardian that the ring is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """To the main thread: the run cannot go on; it stops resumably."""
+
+    code: str
+    message: str
+    remedy: str = ""

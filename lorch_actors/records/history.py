@@ -1,0 +1,172 @@
+"""Reading runs back from a workspace: folding a ledger, finding the run to resume, numbering steps across runs."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lorch_actors.errors import LedgerDamaged, StorageError, UsageError
+from lorch_actors.protocol.documents import Index, IndexRow, RunState, RunStatus
+from lorch_actors.protocol.messages import Command, Entry, Event
+from lorch_actors.protocol.parse import decode, parse_legacy
+from lorch_actors.storage import disk
+from lorch_actors.storage.checkpoint import read_checkpoint
+from lorch_actors.storage.ledger import Position, read_lines
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.fold import fold
+from lorch_actors.workflow.projection import index_row
+from lorch_actors.workflow.state import Run
+
+INDEX_MAX_BYTES: Final = 64 * 1024 * 1024
+RECENT_IDS: Final = 4096
+_RECEIPT: Final = re.compile(r"step-([0-9]{1,9})\.json")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run as its ledger tells it. ``recent_ids``: of the last messages of our own, against repeats."""
+
+    run: Run
+    position: Position
+    recent_ids: tuple[str, ...] = ()
+
+
+def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) -> Loaded:
+    """Fold a ledger, from the checkpoint on if there is one; an unacknowledged tail is left out.
+
+    Raises UsageError for a run that is not there, LedgerDamaged (also when a projection stands for an entry that the
+    ledger does not hold), StorageError.
+    """
+    path = workspace.ledger(run_id)
+    claims = vouched(workspace, run_id)
+    if not path.exists() and not claims:
+        raise UsageError(
+            f"there is no run {run_id} here", where=str(path), remedy="`python -m lorch_actors runs` lists them."
+        )
+    checkpoint = read_checkpoint(workspace.checkpoint, run_id) if use_checkpoint else None
+    run, position = _restored(run_id, checkpoint) or (Run(run_id), Position.start(run_id))
+    recent: dict[str, None] = {}
+    expected = {claim.seq: claim.chain for claim in claims if claim.seq > position.seq}
+    for entry, position in entries(path, run_id, after=position):  # noqa: B007, B020 - the place moves on with them
+        run = fold(run, entry)
+        if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
+            raise _other_than_projected(path, entry.seq)
+        if isinstance(entry.message, Command | Event):
+            recent[entry.message.message_id] = None
+            if len(recent) > RECENT_IDS:
+                del recent[next(iter(recent))]
+    if expected:
+        raise _ends_early(path, position, max(expected))
+    return Loaded(run, position, tuple(recent))
+
+
+def entries(
+    path: Path, run_id: str, *, after: Position | None = None, upto_seq: int | None = None
+) -> Iterator[tuple[Entry, Position]]:
+    """Yield the entries after a place, each with the place after it. Raises LedgerDamaged, StorageError."""
+    for line in read_lines(path, run_id, after=after, upto_seq=upto_seq):
+        message = decode(line.message_json) if line.chain else parse_legacy(line.message_json)
+        if message is not None:
+            yield Entry(line.seq, line.chain, message), line.end()
+
+
+def vouched(workspace: Workspace, run_id: str) -> tuple[Position, ...]:
+    """Return what projections stand for: the ledger has to hold these entries."""
+    found = [Position(row.seq, row.chain, 0) for row in read_index(workspace).runs if row.run_id == run_id]
+    try:
+        content = disk.read_file(workspace.run_state, INDEX_MAX_BYTES)
+        state = msgspec.json.decode(content or b"", type=RunState)
+    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
+        state = None
+    if state is not None and state.run_id == run_id:
+        found.append(Position(state.seq, state.chain, 0))
+    return tuple(found)
+
+
+def _restored(run_id: str, checkpoint: tuple[Position, Any] | None) -> tuple[Run, Position] | None:
+    if checkpoint is None:
+        return None
+    position, state = checkpoint
+    try:
+        run = msgspec.convert(state, Run)
+    except msgspec.ValidationError:
+        return None
+    return (run, position) if run.run_id == run_id else None
+
+
+def _other_than_projected(path: Path, seq: int) -> LedgerDamaged:
+    return LedgerDamaged(
+        f"line {seq} is another one than the projections in state/ stand for",
+        where=f"{path}, line {seq}",
+        remedy="Put the right ledger back; or, if this is the right one, remove state/run.json, index.json and "
+        "checkpoint.cbor and run `rebuild`.",
+    )
+
+
+def _ends_early(path: Path, end: Position, seq: int) -> LedgerDamaged:
+    return LedgerDamaged(
+        f"the ledger ends after line {end.seq}, but line {seq} was on the disk once: state/ stands for it",
+        where=f"{path}, line {end.seq + 1}, byte {end.offset}",
+        remedy="Put the whole ledger back; or, to go on without its end, remove state/run.json, index.json and "
+        "checkpoint.cbor.",
+    )
+
+
+def read_index(workspace: Workspace) -> Index:
+    """Return the index as it stands, empty when it is absent or unreadable: it is a projection."""
+    try:
+        content = disk.read_file(workspace.index, INDEX_MAX_BYTES)
+        return msgspec.json.decode(content or b"", type=Index)
+    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
+        return Index(runs=[])
+
+
+def rows(workspace: Workspace, *, skip_damaged: bool = False) -> list[IndexRow]:
+    """Return a row for every ledger of the workspace, oldest first; rows of unfinished runs are folded anew.
+
+    skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
+    """
+    known = {row.run_id: row for row in read_index(workspace).runs}
+    found: list[IndexRow] = []
+    for run_id in workspace.run_ids():
+        row = known.get(run_id)
+        if row is None or row.status is RunStatus.RUNNING:
+            try:
+                loaded = load_run(workspace, run_id)
+            except LedgerDamaged:
+                if skip_damaged:
+                    continue
+                raise
+            row = index_row(loaded.run, loaded.position.seq, loaded.position.chain)
+        if row is not None:
+            found.append(row)
+    return sorted(found, key=lambda row: (row.started_at, row.run_id))
+
+
+def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> str | None:
+    """Return the id of the newest run that is not over, None if there is none."""
+    found = rows(workspace, skip_damaged=skip_damaged)
+    return next((row.run_id for row in reversed(found) if row.status is RunStatus.RUNNING), None)
+
+
+def next_steps(workspace: Workspace, task_ids: Iterable[str]) -> dict[str, int]:
+    """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped."""
+    found = rows(workspace, skip_damaged=True)
+    steps: dict[str, int] = {}
+    for task_id in task_ids:
+        last = max((row.last_steps.get(task_id, 0) for row in found), default=0)
+        steps[task_id] = max(last, _last_receipt(workspace, task_id)) + 1
+    return steps
+
+
+def _last_receipt(workspace: Workspace, task_id: str) -> int:
+    """Return the number of the task's last receipt on disk: it may stand for a ledger that is gone."""
+    try:
+        names = os.listdir(workspace.receipts(task_id))
+    except FileNotFoundError:
+        return 0
+    return max((int(found[1]) for name in names if (found := _RECEIPT.fullmatch(name))), default=0)

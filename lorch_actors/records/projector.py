@@ -1,0 +1,106 @@
+"""Projections on disk: receipts, `state/run.json`, `state/index.json`, the checkpoint, all derived from the fold.
+
+The same code serves the run-state keeper during a run and `rebuild` afterwards, so both write the same bytes.
+Receipts are written as their steps settle; run state and index are brought up to date by `flush`.
+"""
+
+from typing import Final
+
+import msgspec
+
+from lorch_actors.protocol.documents import Index, IndexRow
+from lorch_actors.protocol.messages import Entry
+from lorch_actors.records.history import entries, read_index
+from lorch_actors.storage import disk
+from lorch_actors.storage.atomic import write_json
+from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
+from lorch_actors.storage.ledger import Position
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.fold import fold
+from lorch_actors.workflow.projection import index_row, receipt, run_state
+from lorch_actors.workflow.state import Run
+
+CHECKPOINT_EVERY_ENTRIES: Final = 2000
+
+
+class Projector:
+    """Folds one run's ledger and keeps its projections.
+
+    run, position: the state and the place in the ledger it stands for. dirty: run state and index are behind.
+    """
+
+    def __init__(self, workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) -> None:
+        self._workspace = workspace
+        self.run = Run(run_id)
+        self.position = Position.start(run_id)
+        self.dirty = False
+        self._since_checkpoint = 0
+        self._row: IndexRow | None = None
+        if use_checkpoint:
+            self._restore()
+
+    def _restore(self) -> None:
+        found = read_checkpoint(self._workspace.checkpoint, self.run.run_id)
+        if found is None:
+            return
+        position, state = found
+        try:
+            run = msgspec.convert(state, Run)
+        except msgspec.ValidationError:
+            return
+        if run.run_id == self.run.run_id:
+            self.run, self.position = run, position
+
+    def catch_up(self, upto_seq: int | None = None) -> None:
+        """Fold what the file holds after the position, up to and with ``upto_seq`` (default: all)."""
+        path = self._workspace.ledger(self.run.run_id)
+        for entry, position in entries(path, self.run.run_id, after=self.position, upto_seq=upto_seq):
+            self.apply(entry, position)
+
+    def apply(self, entry: Entry, position: Position) -> None:
+        """Fold one entry; write the receipt if it settles a step. Entries that were folded before are dropped."""
+        if entry.seq <= self.position.seq:
+            return
+        before = self.run.settled_count
+        self.run = fold(self.run, entry)
+        self.position = position
+        self.dirty = True
+        self._since_checkpoint += 1
+        settled = self.run.last_settled
+        if self.run.settled_count != before and settled is not None:
+            declared = self.run.tasks[settled.task_id].declared
+            path = self._workspace.receipt(settled.task_id, settled.step)
+            disk.make_directory(path.parent)
+            write_json(path, receipt(settled, declared, entry.seq, entry.chain))
+
+    def flush(self) -> None:
+        """Write run state and index if they are behind; a checkpoint when many entries have come since the last."""
+        if not self.dirty:
+            return
+        state = run_state(self.run, self.position.seq, self.position.chain)
+        if state is not None:
+            if self._owns_run_state():
+                write_json(self._workspace.run_state, state)
+            self._write_row()
+        self.dirty = False
+        if self._since_checkpoint >= CHECKPOINT_EVERY_ENTRIES:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Cache the fold, so that a resume reads only what comes after."""
+        self._since_checkpoint = 0
+        state = msgspec.to_builtins(self.run)
+        write_checkpoint(self._workspace.checkpoint, self.run.run_id, self.position, state)
+
+    def _owns_run_state(self) -> bool:
+        """Tell whether this is the newest run of the workspace: `run.json` belongs to that one."""
+        return max(self._workspace.run_ids(), default=self.run.run_id) <= self.run.run_id
+
+    def _write_row(self) -> None:
+        row = index_row(self.run, self.position.seq, self.position.chain)
+        if row is None or row == self._row:
+            return
+        others = [one for one in read_index(self._workspace).runs if one.run_id != row.run_id]
+        rows = sorted([*others, row], key=lambda one: (one.started_at, one.run_id))
+        write_json(self._workspace.index, Index(runs=rows))
+        self._row = row
