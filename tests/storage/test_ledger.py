@@ -22,6 +22,13 @@ def path(tmp_path):
     return tmp_path / f"{RUN}.ndjson"
 
 
+@pytest.fixture
+def unsynced(monkeypatch):
+    """Let syncs return at once: thousands of real ones take their time on a busy disk."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(os, "fdatasync", lambda fd: None)
+
+
 def reopened(path, *args, **kwargs):
     """Open and close; return where the ledger ends and whether something was repaired."""
     with LedgerFile.open(path, RUN, *args, **kwargs) as ledger:
@@ -50,6 +57,7 @@ def test_what_was_synced_is_there_after_reopening(path):
     assert reopened(path) == (end_of(lines), None)
 
 
+@pytest.mark.usefixtures("unsynced")
 def test_open_on_a_write_torn_at_any_byte(path):
     """Wherever the last write broke off: whole lines stay, the rest is copied aside and cut, and then all is well."""
     lines = sealed_lines(DURABLES)
@@ -72,6 +80,7 @@ def test_open_on_a_write_torn_at_any_byte(path):
         assert reopened(path) == (end, None)
 
 
+@pytest.mark.usefixtures("unsynced")
 def test_open_on_any_flipped_byte(path):
     """A flipped byte in what a later line vouches for is refused with its line; in the last line it is cut off."""
     lines = sealed_lines(DURABLES)
