@@ -67,7 +67,9 @@ class ProcessActor(Actor):
         self._unacknowledged: deque[tuple[int, Any]] = deque()
         self._last = 0  # number of the last message
         self._sent = 0  # number of the last message given to this worker
-        self._deaths: dict[int, int] = {}  # of workers, by unacknowledged message they had in hand
+        self._deaths = 0  # of workers that had only the oldest unacknowledged message in hand
+        self._suspect_until = 0  # a worker died with several messages in hand, up to this one
+        self._careful_until = 0  # it happened again: up to this one they are delivered one at a time
         self._sign_ms = 0  # when the worker last showed that it works
         self._start_timer: Timer | None = None
         self._stall_timer: Timer | None = None
@@ -188,25 +190,20 @@ class ProcessActor(Actor):
     def _on_ack(self, number: int) -> None:
         self._sign_ms = self.now_ms()
         while self._unacknowledged and self._unacknowledged[0][0] <= number:
-            acknowledged, _ = self._unacknowledged.popleft()
-            self._deaths.pop(acknowledged, None)
+            self._unacknowledged.popleft()
+            self._deaths = 0
         self.on_acked(number)
         self._deliver()
         self._close_when_done()
 
     def _deliver(self) -> None:
-        """Give the worker what it has not had yet; one at a time once a message is close to being called poison.
-
-        A worker that dies in the middle of a batch leaves all of it under suspicion, and the innocent must not be
-        blamed: handled alone, they are acknowledged.
-        """
+        """Give the worker what it has not had yet."""
         if self._link is None or not self._up or not self._unacknowledged:
             return
         first = self._unacknowledged[0][0]
         if not self._in_hand():
             self._sign_ms = self.now_ms()
-        careful = max(self._deaths.values(), default=0) >= self._deaths_max - 1
-        until = 1 if careful else len(self._unacknowledged)
+        until = 1 if first <= self._careful_until else len(self._unacknowledged)
         for number, message in islice(self._unacknowledged, max(0, self._sent + 1 - first), until):
             self._link.send(number, message)
             self._sent = number
@@ -240,20 +237,33 @@ class ProcessActor(Actor):
             link.kill()
 
     def _on_death(self, why: str) -> None:
-        for number, _ in self._unacknowledged:
-            if self._up and number <= self._sent:
-                self._deaths[number] = self._deaths.get(number, 0) + 1
+        self._blame()
         error = self._failure or WorkerFailed(f"the worker of {self.name}: {why}")
         self._drop_link(0)
-        poison = next((one for one in self._unacknowledged if self._deaths.get(one[0], 0) >= self._deaths_max), None)
         if self._stopping:
             self._end_without_worker(error)
         elif not self._announced:
             raise error
-        elif poison is not None:
-            self.tell_supervisor(PoisonMessage(self.name, poison[1], self._deaths[poison[0]]))
+        elif self._deaths >= self._deaths_max:
+            self.tell_supervisor(PoisonMessage(self.name, self._unacknowledged[0][1], self._deaths))
         else:
             self.tell_supervisor(WorkerDied(self.name, Crash(error)))
+
+    def _blame(self) -> None:
+        """Count a death against the message in hand.
+
+        Of several in hand any may be the cause. They are delivered together once more, since most deaths have nothing
+        to do with messages; after the second time one by one, so that the innocent are handled and the culprit is left.
+        """
+        if not self._up or not self._in_hand():
+            return
+        first = self._unacknowledged[0][0]
+        if self._sent == first:
+            self._deaths += 1
+        elif first <= self._suspect_until:
+            self._careful_until = self._sent
+        else:
+            self._suspect_until = self._sent
 
     def _end_without_worker(self, error: errors.LorchError) -> None:
         self.finish(Crash(error) if self._unacknowledged else Shutdown())

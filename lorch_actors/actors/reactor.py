@@ -6,6 +6,7 @@ callback that raises is taken off, reported to ``on_error`` under its owner's na
 Callbacks must be short and must not block: usually they tell an actor and return.
 """
 
+import contextlib
 import heapq
 import os
 import select
@@ -137,7 +138,8 @@ class EpollReactor:
         with self._lock:
             watch = self._watches.pop(fd, None)
             if watch is not None and watch.interest:
-                self._epoll.unregister(fd)
+                with contextlib.suppress(OSError):  # closed already, against the rules; the kernel has forgotten it
+                    self._epoll.unregister(fd)
 
     def call_at(self, steady_ms: int, callback: Callback, owner: str = "") -> _Timer:
         """Call back at a time of the steady clock; in the past means at once. Equal times keep their order."""

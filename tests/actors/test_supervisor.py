@@ -1,0 +1,472 @@
+"""The supervisor, in the shape of OTP's own suite: who is restarted when, in which order, and when it gives up."""
+
+import threading
+
+import pytest
+from actor_probes import PATIENCE_S, HangsInStart, HangsInStop, NeverStops, Obedient, Probe, crash, end_by_shutdown
+from actor_probes import end_normally as end_by_itself
+
+from lorch_actors.actors.base import Actor
+from lorch_actors.actors.child import (
+    ActorHung,
+    MessagePoisoned,
+    Restart,
+    RestartLimitExceeded,
+    RestartWindow,
+    Strategy,
+    child,
+)
+from lorch_actors.actors.messages import ActorRestarted, Call, Crash, Down, PoisonMessage, Shutdown, Started, WorkerDied
+from lorch_actors.actors.supervisor import Supervisor
+from lorch_actors.actors.tree import start_tree
+
+WAIT_MS = PATIENCE_S * 1000
+EXITS = {"normal": end_by_itself, "shutdown": end_by_shutdown, "crash": crash}
+RESTARTED_AFTER = {
+    Restart.PERMANENT: {"normal", "shutdown", "crash"},
+    Restart.TRANSIENT: {"crash"},
+    Restart.TEMPORARY: set(),
+}
+GROUP_RESTART = {
+    Strategy.ONE_FOR_ONE: ["up b"],
+    Strategy.REST_FOR_ONE: ["down c", "up b", "up c"],
+    Strategy.ONE_FOR_ALL: ["down c", "down a", "up a", "up b", "up c"],
+}
+
+
+class Family:
+    """A tree whose children log to one probe."""
+
+    def __init__(self, runtime, log, **options):
+        self.runtime = runtime
+        self.log = log
+        self.ended = Probe()
+        self.news = Probe()
+        runtime.directory.register("news", self.news)
+        self.tree = None
+        self.options = {"intensity": 3, "period_ms": 1000, "report_to": "news"} | options
+
+    def child(self, name, actor_class=Obedient, *, restart=Restart.PERMANENT, **arguments):
+        return child(actor_class, name, restart=restart, log=self.log, ended=self.ended, **arguments)
+
+    def start(self, *children):
+        self.tree = start_tree(self.runtime, child(Supervisor, "top", children=children, **self.options))
+        return self
+
+    def started(self, *children):
+        self.start(*children)
+        assert self.tree.wait_started(WAIT_MS), self.tree.wait(0)
+        return self
+
+    def events(self, count):
+        return [" ".join(event) for event in self.log.take(count)]
+
+    def rest(self):
+        return [" ".join(event) for event in self.log.rest()]
+
+    def end(self, name, how):
+        """Make a child end, and wait until the supervisor has dealt with it."""
+        self.runtime.tell(name, how)
+        assert name == self.ended.next()
+        self.settle()
+
+    def settle(self, name="top"):
+        self.runtime.directory.find(name).ask(Call(lambda: None), timeout=PATIENCE_S)
+
+    def stop(self):
+        self.tree.stop()
+        return self.tree.wait(WAIT_MS)
+
+
+@pytest.fixture
+def family(runtime, log):
+    made = Family(runtime, log)
+    yield made
+    if made.tree is not None and made.tree.wait(0) is None:
+        made.stop()
+
+
+def test_children_start_in_order_and_stop_in_reverse(family):
+    """Each starts when the one before it is up; the last one stops first."""
+    family.started(family.child("a"), family.child("b"), family.child("c"))
+
+    assert Shutdown() == family.stop()
+    assert family.events(6) == ["up a", "up b", "up c", "down c", "down b", "down a"]
+
+
+@pytest.mark.parametrize("strategy", list(Strategy))
+@pytest.mark.parametrize("restart", list(Restart))
+@pytest.mark.parametrize("how", list(EXITS))
+def test_who_is_restarted(runtime, log, strategy, restart, how):
+    """{permanent, transient, temporary} x {normal, shutdown, crash} x strategy: exactly OTP's set, in OTP's order."""
+    family = Family(runtime, log, strategy=strategy)
+    family.started(family.child("a"), family.child("b", restart=restart), family.child("c"))
+    assert family.events(3) == ["up a", "up b", "up c"]
+    family.end("b", EXITS[how])
+    expected = ["down b"]
+    left = ["down c", "down a"]
+    if how in RESTARTED_AFTER[restart]:
+        expected += GROUP_RESTART[strategy]
+        left = ["down c", "down b", "down a"]
+    seen = family.events(len(expected))
+    family.settle()
+    family.stop()
+
+    assert expected == seen
+    assert left == family.rest()
+
+
+@pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
+def test_a_temporary_sibling_is_stopped_and_not_restarted(runtime, log, strategy):
+    """A group restart takes a temporary child down and leaves it down."""
+    family = Family(runtime, log, strategy=strategy)
+    family.started(family.child("a"), family.child("b", restart=Restart.TEMPORARY))
+    family.end("a", crash)
+    seen = family.events(5)
+    family.stop()
+
+    assert seen == ["up a", "up b", "down a", "down b", "up a"]
+    assert family.rest() == ["down a"]
+
+
+def test_a_restart_is_reported(family):
+    """The name to report to hears who came back, why, and how often."""
+    family.started(family.child("a"))
+    for count in (1, 2):
+        family.end("a", crash)
+        told = family.news.next()
+
+        assert ActorRestarted("a", told.reason, count) == told
+        assert "RuntimeError: told to crash" in told.reason
+
+
+def test_a_bystander_does_not_notice(family):
+    """Under one_for_one the neighbours of a crashing actor keep their incarnation and their mailbox."""
+    family.started(family.child("a"), family.child("b"))
+    family.runtime.tell("b", "before")
+    family.end("a", crash)
+    family.runtime.tell("b", "after")
+    family.stop()
+
+    seen = [event for event in family.rest() if "b" in event.split()]
+    assert seen == ["up b", "b before", "b after", "down b"]
+
+
+def test_giving_up_stops_the_children_and_names_the_culprit(family):
+    """One restart too many: everything below stops in reverse order, and the reason goes upwards."""
+    family.started(family.child("a"), family.child("b"), family.child("c"))
+    for _ in range(3):
+        family.end("b", crash)
+        family.news.next()
+    family.runtime.tell("b", crash)
+    reason = family.tree.wait(WAIT_MS)
+
+    assert RestartLimitExceeded is type(reason.exception)
+    assert "top gave up on b: more than 3 restarts in 1 s; the last time: RuntimeError: told to crash" in str(reason)
+    assert family.rest()[-3:] == ["down b", "down c", "down a"]
+
+
+def test_the_window_slides(family, clock):
+    """Restarts that lie further apart than the period never add up."""
+    family.started(family.child("a"))
+    for _ in range(10):
+        family.end("a", crash)
+        family.news.next()
+        clock.advance(501)
+
+    assert Shutdown() == family.stop()
+
+
+def test_the_window_counts_like_otps():
+    """Intensity restarts within the period are admitted, one more is not; the edge of the period still counts."""
+    window = RestartWindow(2, 100)
+
+    assert [window.admit(now) for now in (0, 50, 100)] == [True, True, False]
+    assert [window.admit(now) for now in (151, 152)] == [True, False]
+
+
+def test_a_failure_climbs_the_tree(runtime, log):
+    """A supervisor that gives up is a crashed child of the one above, which restarts the whole branch."""
+    family = Family(runtime, log)
+    branch = child(Supervisor, "branch", children=[family.child("a"), family.child("b")], intensity=0, period_ms=1000)
+    family.started(family.child("bystander"), branch)
+    assert family.events(3) == ["up bystander", "up a", "up b"]
+    family.runtime.tell("a", crash)
+
+    assert family.events(4) == ["down a", "down b", "up a", "up b"]
+    told = family.news.next()
+    assert (told.name, "branch gave up on a" in told.reason) == ("branch", True)
+    family.stop()
+    assert family.rest() == ["down b", "down a", "down bystander"]
+
+
+def test_the_first_start_of_a_child_that_fails_is_the_failure_of_the_tree(family):
+    """Nothing is retried: what was up is stopped, and the child's own exception goes upwards."""
+
+    class Fails(Obedient):
+        def started(self):
+            raise LookupError("no ledger")
+
+    family.start(family.child("a"), family.child("b", Fails), family.child("c"))
+
+    reason = family.tree.wait(WAIT_MS)
+    assert not family.tree.wait_started(0)
+    assert "no ledger" in str(reason)
+    assert family.rest() == ["up a", "down b", "down a"]
+
+
+def test_a_constructor_that_fails_is_a_failed_start(family):
+    """Even an exception before the actor has a thread is the child's failure and not the supervisor's."""
+
+    class Fails(Obedient):
+        def __init__(self, context, **arguments):
+            raise SystemExit("no such thing")
+
+    family.start(family.child("a", Fails))
+
+    assert "no such thing" in str(family.tree.wait(WAIT_MS))
+
+
+def test_a_restart_that_fails_is_tried_again_and_counts(family):
+    """A child that comes up at the third try is kept; each failed try used up one restart."""
+
+    class Shaky(Obedient):
+        def started(self):
+            super().started()
+            if self.context.incarnation in (2, 3):
+                raise RuntimeError("not yet")
+
+    family.started(family.child("a", Shaky))
+    family.runtime.tell("a", crash)
+
+    assert family.events(7) == ["up a", "down a"] * 3 + ["up a"]
+    family.news.next()
+    family.runtime.tell("a", crash)
+    assert RestartLimitExceeded is type(family.tree.wait(WAIT_MS).exception)
+
+
+def test_a_supervisor_that_restarts_without_end(family):
+    """A child whose every restart fails brings its supervisor down after the intensity, not never."""
+
+    class Broken(Obedient):
+        def started(self):
+            super().started()
+            if self.context.incarnation > 1:
+                raise RuntimeError("for ever")
+
+    family.started(family.child("a", Broken))
+    family.runtime.tell("a", crash)
+
+    assert RestartLimitExceeded is type(family.tree.wait(WAIT_MS).exception)
+    assert family.rest() == ["up a", "down a"] * 4
+
+
+def test_a_start_that_hangs_is_a_failed_start(family, clock):
+    """It is abandoned after its time, and on the first start the tree fails with it."""
+    release = threading.Event()
+    family.start(family.child("a"), family.child("b", HangsInStart, release=release))
+    assert family.events(3) == ["up a", "up b", "hangs b"]
+    clock.advance(10_000)
+    reason = family.tree.wait(WAIT_MS)
+    release.set()
+
+    assert ActorHung is type(reason.exception)
+    assert "b did not start within 10000 ms" in str(reason)
+    assert {"a", "b"} == set(family.ended.take(2))
+
+
+def test_a_restart_that_hangs_is_retried_and_the_late_one_is_ignored(family, clock):
+    """The hanging incarnation wakes up later and disturbs nobody."""
+    release = threading.Event()
+
+    class HangsOnce(HangsInStart):
+        def started(self):
+            if self.context.incarnation == 2:
+                super().started()
+            else:
+                self.log.tell(("up", self.name))
+
+    family.started(family.child("a", HangsOnce, release=release))
+    family.end("a", crash)
+    assert family.events(4) == ["up a", "down a", "up a", "hangs a"]
+    clock.advance(10_000)
+    assert family.events(1)[0] == "up a"
+    release.set()
+    assert family.ended.next() == "a"
+    family.settle()
+    family.runtime.tell("a", "still there")
+
+    assert family.events(2) == ["down a", "a still there"]
+    assert Shutdown() == family.stop()
+
+
+def test_a_supervisor_that_cannot_be_stopped_while_a_child_hangs_in_its_start(family, clock):
+    """It answers stop at once, gives the hanging child its shutdown time, and ends."""
+    release = threading.Event()
+    family.start(family.child("a"), family.child("b", HangsInStart, release=release))
+    assert family.events(3) == ["up a", "up b", "hangs b"]
+    family.tree.stop()
+    family.settle()
+    clock.advance(5_000)
+
+    assert Shutdown() == family.tree.wait(WAIT_MS)
+    assert family.rest() == ["down a"]
+    release.set()
+    assert {"a", "b"} == set(family.ended.take(2))
+
+
+@pytest.mark.parametrize("stubborn", [NeverStops, HangsInStop])
+def test_a_stop_that_hangs_ends_with_the_shutdown_time(family, clock, stubborn):
+    """The child is abandoned after its time, and the others still stop in order."""
+    release = threading.Event()
+    extra = {"release": release} if stubborn is HangsInStop else {}
+    family.started(family.child("a"), family.child("b", stubborn, **extra), family.child("c"))
+    assert family.events(3) == ["up a", "up b", "up c"]
+    family.tree.stop()
+    assert family.events(1)[0] == "down c"
+    assert family.events(1)[0] in ("asked to stop b", "hangs b")
+    family.settle()
+    clock.advance(4_999)
+    family.settle()
+    assert family.tree.wait(0) is None
+    clock.advance(1)
+
+    assert Shutdown() == family.tree.wait(WAIT_MS)
+    release.set()
+    assert {"a", "b", "c"} == set(family.ended.take(3))
+
+
+def test_nothing_is_restarted_during_shutdown(family):
+    """A child that crashes while the tree stops stays down."""
+    family.started(family.child("a"), family.child("b", NeverStops))
+    family.tree.stop()
+    assert family.events(3) == ["up a", "up b", "asked to stop b"]
+    family.runtime.tell("a", crash)
+    assert family.ended.next() == "a"
+    family.settle()
+    family.runtime.tell("b", end_by_shutdown)
+
+    assert Shutdown() == family.tree.wait(WAIT_MS)
+    assert family.rest() == ["down a", "down b"]
+
+
+def test_a_crash_during_recovery_leaves_it_no_worse(runtime, log):
+    """While a group restart is under way another member crashes: one restart of all, and everybody is up once."""
+    family = Family(runtime, log, strategy=Strategy.ONE_FOR_ALL)
+    family.started(family.child("a"), family.child("b"), family.child("c", NeverStops))
+    family.runtime.tell("a", crash)
+    assert family.events(5) == ["up a", "up b", "up c", "down a", "asked to stop c"]
+    family.runtime.tell("b", crash)
+    assert family.events(1)[0] == "down b"
+    family.runtime.tell("c", crash)
+
+    assert family.events(4) == ["down c", "up a", "up b", "up c"]
+    assert {"a", "b", "c"} == {family.news.next().name for _ in range(3)}
+    family.tree.stop()
+    assert family.events(1)[0] == "asked to stop c"
+    family.runtime.tell("c", end_by_shutdown)
+    assert Shutdown() == family.tree.wait(WAIT_MS)
+
+
+def test_deaths_of_workers_count_like_restarts(family):
+    """The front is told to start the next worker until the intensity is used up."""
+
+    class Front(Obedient):
+        def receive(self, message):
+            self.log.tell((self.name, type(message).__name__))
+
+    family.started(family.child("a", Front))
+    for _ in range(4):
+        family.runtime.tell("top", WorkerDied("a", Crash(OSError("killed"))))
+
+    assert "killed" in str(family.tree.wait(WAIT_MS))
+    assert family.rest() == ["up a", "a RestartWorker", "a RestartWorker", "a RestartWorker", "down a"]
+
+
+def test_a_poisoned_message_ends_the_tree_and_is_named(family):
+    """A message that kills worker after worker stops the run instead of going round for ever."""
+    family.started(family.child("a"))
+    family.runtime.tell("top", PoisonMessage("a", {"seq": 7}, 3))
+    reason = family.tree.wait(WAIT_MS)
+
+    assert MessagePoisoned is type(reason.exception)
+    assert "{'seq': 7}" in str(reason)
+
+
+def test_a_failing_supervisor_takes_its_children_along_before_they_are_replaced(runtime, log):
+    """A bug in a supervisor: its children are asked to stop, and the new ones wait until the names are free."""
+    family = Family(runtime, log)
+    branch = child(Supervisor, "branch", children=[family.child("a", NeverStops)])
+    family.started(branch)
+    family.runtime.tell("branch", "what is this?")
+    assert family.events(2) == ["up a", "asked to stop a"]
+    family.settle()
+    family.runtime.tell("a", end_by_shutdown)
+
+    assert family.events(2) == ["down a", "up a"]
+    assert family.news.next().name == "branch"
+    family.tree.stop()
+    assert family.events(1)[0] == "asked to stop a"
+    family.runtime.tell("a", end_by_shutdown)
+    assert Shutdown() == family.tree.wait(WAIT_MS)
+
+
+def test_reports_of_strangers_and_predecessors_are_ignored(family):
+    """A late report of an old incarnation, or of nobody's child, changes nothing."""
+    family.started(family.child("a"))
+    for message in (
+        Down("a", 99, Crash(OSError())),
+        Started("a", 99),
+        Down("stranger", 1, Shutdown()),
+        WorkerDied("stranger", Crash(OSError())),
+    ):
+        family.runtime.tell("top", message)
+    family.settle()
+
+    assert Shutdown() == family.stop()
+    assert family.rest() == ["up a", "down a"]
+
+
+def test_a_supervisor_without_children_starts_and_stops(family):
+    """An empty tree is a tree."""
+    family.started()
+
+    assert Shutdown() == family.stop()
+
+
+def test_two_children_of_one_name_are_refused(family, runtime):
+    """Names are how actors find each other."""
+    with pytest.raises(ValueError, match="two children with one name"):
+        family.start(family.child("a"), family.child("a"))
+
+
+def test_the_last_resort_cuts_everything_off(family):
+    """A tree that does not stop in time can be abandoned: what its actors hold is killed, and they end."""
+    killed = threading.Event()
+
+    class Holds(NeverStops):
+        def started(self):
+            self.context.fence.on_cut(killed.set)
+
+    family.started(family.child("a", Holds))
+    family.tree.stop()
+    assert family.tree.wait(0) is None
+    family.tree.abandon()
+
+    assert killed.wait(PATIENCE_S)
+    assert family.ended.next() == "a"
+    assert family.tree.wait(WAIT_MS) is not None
+
+
+def test_the_wait_for_the_end_has_a_deadline(family):
+    """``wait`` says None when the tree still stands."""
+    family.started(family.child("a"))
+
+    assert family.tree.wait(1) is None
+
+
+def test_actors_are_the_only_children(family):
+    """The spec of a child carries its class and its arguments."""
+    spec = child(Actor, "a", restart=Restart.TRANSIENT, shutdown_ms=1, start_timeout_ms=2)
+
+    assert (spec.name, spec.restart, spec.shutdown_ms, spec.start_timeout_ms) == ("a", Restart.TRANSIENT, 1, 2)
