@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-from lorch_actors.errors import GitError
+from lorch_actors.errors import GitError, StorageError
 from lorch_actors.storage import git_commits as commits
 from lorch_actors.storage import git_repository as repositories
 from lorch_actors.storage.git_commits import Commit, Known, Label, failed_branch, run_branch
@@ -40,7 +40,7 @@ class GitSituation(Struct, frozen=True):
 def examine(root: Path, on_progress: Progress | None = None) -> GitSituation:
     """Say whether the workspace is in a repository where we can commit, after keeping our own files out of it.
 
-    Raises GitError if git does not answer, StorageError if ``info/exclude`` cannot be written.
+    Raises GitError if git does not answer.
     """
     if shutil.which("git") is None:
         return _off("git is not installed")
@@ -56,7 +56,10 @@ def examine(root: Path, on_progress: Progress | None = None) -> GitSituation:
     head = repository.git.try_run("rev-parse", "--verify", "--quiet", "HEAD^{commit}")
     if head.code:
         return _off("the repository has no commits yet")
-    repositories.exclude_own(repository)
+    try:
+        repositories.exclude_own(repository)
+    except StorageError as error:
+        return _off(f"our own files cannot be kept out of git ({error.where}: {error.what})")
     dirty = _dirty(repository)
     if dirty:
         return _off(f"the working tree has changes that are not committed ({dirty})")

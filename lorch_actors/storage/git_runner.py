@@ -161,8 +161,11 @@ def execute(
 
 
 def _end(process: Any) -> None:
-    """End git and the helpers it started, which would else keep our pipes open."""
-    if process.poll() is None:
+    """End git and the helpers it started, which would else keep our pipes open.
+
+    As long as git was not reaped, its pid and so its group cannot have passed to anybody else.
+    """
+    if process.returncode is None:
         os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -1,7 +1,9 @@
 """Finished tasks become commits, failed ones go out of the way, and nothing of the user's is lost."""
 
 import os
+import select
 import shutil
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -174,6 +176,17 @@ def test_the_exclude_file_is_extended_once(repository):
     assert b"\n/state/\n" in once
     assert b"\n/lorch.json\n" in once
     assert exclude.stat().st_mode & 0o777 == 0o664
+
+
+def test_an_exclude_file_that_cannot_be_written_is_off(repository):
+    """Without a way to keep our own files out nothing is committed, and the place is named."""
+    (repository / ".git/info/exclude").unlink()
+    (repository / ".git/info/exclude").mkdir()
+
+    situation = git.examine(repository)
+
+    assert situation.mode == "off"
+    assert ".git/info/exclude" in situation.reason
 
 
 def test_a_workspace_in_a_subdirectory_excludes_its_own_directories_only(tmp_path, repository):
@@ -729,6 +742,23 @@ def test_a_reference_lock_of_somebody_else_is_not_removed(begun):
     with pytest.raises(GitError, match=r"HEAD\.lock"):
         commit(begun)
     assert (begun / ".git/HEAD.lock").exists()
+
+
+def test_git_dies_with_its_caller(tmp_path):
+    """A git of a killed worker does not go on beside the next worker's."""
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    child = os.fork()
+    if child == 0:
+        git_runner.execute(["sh", "-c", "echo $$ > ready; exec sleep 60"], tmp_path, os.environ, None, 60, None)
+        os._exit(0)
+    called = os.pidfd_open(int(ready.read_text()))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+    gone, _, _ = select.select([called], [], [], 10)
+    os.close(called)
+    assert gone == [called]
 
 
 def test_a_git_that_hangs_is_ended(tmp_path):
