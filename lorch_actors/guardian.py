@@ -11,7 +11,6 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Final, NamedTuple, NoReturn
 
 from lorch_actors import console, processes
@@ -211,8 +210,7 @@ class _Guardian:
             self._stop_asked = True
             if heard_already and received.number == signal.SIGINT and received.is_from_kernel:
                 continue
-            with suppress(ProcessLookupError):
-                signal.pidfd_send_signal(orchestrator.pidfd, received.number)
+            signal.pidfd_send_signal(orchestrator.pidfd, received.number)
 
     def _outcome(self, orchestrator: _Orchestrator) -> int | str:
         self._hear(orchestrator)

@@ -245,8 +245,14 @@ def test_processes_that_keep_forking_are_ended(programs):
     assert (end(programs), programs.pids()) == ([], set())
 
 
-RUNNER = "end = time.monotonic() + 3\nready()\nwhile time.monotonic() < end:\n    if os.fork(): os._exit(0)\n"
-"""Each process lives for the moment it takes to start the next; ends by itself after three seconds."""
+RUNNER = (
+    "end = time.monotonic() + 3\n"
+    "ready()\n"
+    "for _ in range(2): os.fork()\n"
+    "while time.monotonic() < end:\n"
+    "    if os.fork(): os._exit(0)\n"
+)
+"""Four chains of processes, each of which lives until it has started the next; all over after three seconds."""
 
 
 def test_runners_are_ended_by_their_group(programs):
