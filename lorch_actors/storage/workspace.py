@@ -75,12 +75,14 @@ class Workspace:
         return self.root / "transcripts" / f"{_component(run_id)}.txt"
 
     def run_ids(self) -> list[str]:
-        """Return the ids of all runs that have a ledger here, in the order of their names."""
+        """Return the ids of all runs that have a ledger here, in the order of their names. Raises StorageError."""
         suffix = ".ndjson"
         try:
             names = os.listdir(self.events)
         except FileNotFoundError:
             return []
+        except OSError as error:
+            raise disk.storage_error("list", str(self.events), error) from error
         return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and _COMPONENT.fullmatch(n))
 
     def prepare(self) -> None:

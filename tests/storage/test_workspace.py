@@ -174,6 +174,14 @@ def test_runs_are_found_by_their_ledgers(workspace):
     assert workspace.run_ids() == ["run-a", "run-b"]
 
 
+def test_runs_that_cannot_be_listed_are_an_error(workspace):
+    """Something else in the place of the ledgers is told, not taken for a workspace without runs."""
+    workspace.events.write_bytes(b"")
+
+    with pytest.raises(StorageError, match="cannot list"):
+        workspace.run_ids()
+
+
 def test_a_relative_root_is_fixed_at_once(tmp_path, monkeypatch):
     """A later change of directory does not move the workspace."""
     monkeypatch.chdir(tmp_path)
