@@ -265,6 +265,25 @@ def test_runners_are_ended_by_their_group(programs):
     assert (left, processes.descendants(me)) == ([], {bystander.pid})
 
 
+def test_a_group_is_ended_with_members_that_no_look_has_met(programs):
+    """What shows is a zombie, and the group that a hunted process founded: the rest of it runs somewhere."""
+    code = (
+        "trace = os.fork()\n"
+        "if trace == 0: os._exit(0)\n"
+        "os.waitid(os.P_PID, trace, os.WEXITED | os.WNOWAIT)\n"
+        "os.write(fd, b'%d\\n' % trace)\n"
+        "if os.fork() == 0: ready()\n"
+        "rest()\n"
+    )
+    leader, (trace, unseen) = programs.start(code, count=2, start_new_session=True)
+    handle = os.pidfd_open(unseen)
+    processes.end_all(lambda: {leader.pid} if alive([leader.pid]) else {trace}, deadline_s=WAIT_S)
+    ended, _, _ = select.select([handle], [], [], 1)
+    os.close(handle)
+
+    assert ended == [handle]
+
+
 def test_a_hunt_that_runs_out_of_time_says_so():
     """As long as every look shows somebody who has just ended, nobody claims that all is over."""
     ended = []
