@@ -113,9 +113,10 @@ def _started(
     declared = [redactor.object(_declared(task)) for task in request.tasks]
     plan = _git_plan(workspace.root, run_id, configuration.policy)
     inline, file = _tasks(workspace, run_id, declared)
+    agents: Object = {role: _agent_object(configuration.agents.of(role), redactor) for role in ROLES}
     note = RunStarted(
         policy=msgspec.to_builtins(configuration.policy),
-        agents={role: _agent_object(configuration.agents.of(role), redactor) for role in ROLES},
+        agents=agents,
         task_count=len(declared),
         tasks=inline,
         tasks_file=file,
@@ -270,17 +271,20 @@ def _agent_of(run: Run, role: str, configuration: Configuration, redactor: Redac
     cmd = recorded.get("cmd", [])
     if [redactor.text(word) for word in in_force.cmd] == cmd:
         cmd = in_force.cmd  # the same, with the secrets that the ledger must not hold
-    settings = {key: recorded[key] for key in ("enabled", "heartbeat_interval_s", "timeouts_s") if key in recorded}
+    kept: tuple[str, ...] = ("enabled", "heartbeat_interval_s", "timeouts_s")
+    settings: Object = {key: recorded[key] for key in kept if key in recorded}
     names = recorded.get("env", [])
     env = {name: in_force.env[name] for name in names if name in in_force.env}
-    return msgspec.convert({**settings, "cmd": cmd, "env": env}, AgentSettings)
+    whole: Object = {**settings, "cmd": cmd, "env": env}
+    return msgspec.convert(whole, AgentSettings)
 
 
 def _changes(run: Run, configuration: Configuration, redactor: Redactor) -> list[str]:
     """Return what the configuration in force says other than the run, as JSON paths; the run goes on as it was."""
+    agents: Object = {role: _agent_object(configuration.agents.of(role), redactor) for role in ROLES}
     now: Object = {
         "policy": msgspec.to_builtins(configuration.policy),
-        "agents": {role: _agent_object(configuration.agents.of(role), redactor) for role in ROLES},
+        "agents": agents,
         "snapshot": msgspec.to_builtins(configuration.snapshot),
     }
     then: Object = {
@@ -343,7 +347,7 @@ def this_process() -> ProcessRef:
 
 def end_leftovers(run: Run, other_run_id: str | None) -> None:
     """End what dead orchestrators left: whatever carries a run's marker, or stands in the ledger and is still alive."""
-    run_ids = {each for each in (run.run_id, other_run_id) if each}
+    run_ids: set[str] = {each for each in (run.run_id, other_run_id) if each}
     recorded = [processes.ProcessIdentity(*msgspec.structs.astuple(ref)) for ref in run.processes.values()]
 
     def find() -> set[int]:

@@ -40,7 +40,7 @@ class KeeperPlace:
 
 
 class RunStateWorker(Worker):
-    """Folds and writes. Messages: ``{"catch_up": seq}``, ``{"lines": […], "end": […]}``, ``{"flush": checkpoint?}``."""
+    """Folds and writes. Messages: ``{"catch_up": seq}``, ``{"lines": […], "end": offset}``, ``{"flush": checkpoint?}``."""
 
     def __init__(self, place: KeeperPlace) -> None:
         self._place = place
@@ -67,12 +67,14 @@ class RunStateWorker(Worker):
 
     def _handle(self, projector: Projector, message: Any, context: WorkerContext) -> None:
         if "lines" in message:
-            position = Position(*message["end"])
+            offset = message["end"] - sum(len(line) + 1 for line in message["lines"])
             for line in message["lines"]:
                 context.progress()
+                offset += len(line) + 1
                 sealed = split(line)
                 assert sealed is not None
-                projector.apply(Entry(sealed.seq, sealed.chain, decode(sealed.message_json)), position)
+                entry = Entry(sealed.seq, sealed.chain, decode(sealed.message_json))
+                projector.apply(entry, Position(entry.seq, entry.chain, offset))
         elif "catch_up" in message:
             upto = int(message["catch_up"])
             while projector.position.seq < upto:
@@ -129,7 +131,7 @@ class RunStateKeeper(ProcessActor):
                 self.send({"catch_up": position.seq})
             case Appended(_, lines, end):
                 self._seq = end.seq
-                self.send({"lines": list(lines), "end": [end.seq, end.chain, end.offset]})
+                self.send({"lines": list(lines), "end": end.offset})
             case _FlushNow():
                 self._flush_timer = None
                 self.send({"flush": False})

@@ -1,5 +1,6 @@
 """`snapshot`, `verify` and `rebuild`: the files of a workspace, captured, checked and written again."""
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ def snapshot_command() -> None:
     if not manifest.exists():
         write_manifest(manifest, found, to_timestamp(time.time_ns() // 1_000_000), str(workspace.root))
         changes = _changes(before, manifest, found.snapshot_id)
+    else:
+        os.utime(manifest)  # its time says which capture was the last
     document = SnapshotDocument(
         snapshot_id=found.snapshot_id,
         manifest=str(manifest.relative_to(workspace.root)),
@@ -104,7 +107,7 @@ def verify_command(run_id: str | None, *, listing: bool) -> int:
     """Check every promise about ledgers, keys, receipts and artifacts; exit 1 names what is broken."""
     from lorch_actors.cli.documents import CheckLine, ChecksDocument, FindingLine, VerifyDocument
     from lorch_actors.cli.output import visible
-    from lorch_actors.storage.verify import CHECKS, verify_workspace
+    from lorch_actors.records.verify import CHECKS, verify_workspace
 
     if listing:
         checks = [CheckLine(check=check, promise=promise) for check, promise in CHECKS.items()]
@@ -128,10 +131,14 @@ def verify_command(run_id: str | None, *, listing: bool) -> int:
 def rebuild_command(run_id: str | None) -> None:
     """Write run state, index, receipts and transcripts again from the ledger; takes the run lock."""
     from lorch_actors.cli.documents import RebuildDocument
-    from lorch_actors.storage.rebuild import rebuild
+    from lorch_actors.records.rebuild import rebuild
+    from lorch_actors.protocol.times import to_timestamp
+    from lorch_actors.storage import locks
 
     workspace = _existing(place().workspace)
-    written = [str(path.relative_to(workspace.root)) for path in rebuild(workspace, run_id)]
+    run_ids = workspace.run_ids() if run_id is None else [run_id]
+    with locks.hold(workspace.lock, locks.this_process("", to_timestamp(time.time_ns() // 1_000_000))):
+        written = [str(path.relative_to(workspace.root)) for path in rebuild(workspace, run_ids)]
     document = RebuildDocument(run_id=run_id, written=written)
     output().result(document, "\n".join([*written, f"{len(written)} files written."]))
 

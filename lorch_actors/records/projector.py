@@ -4,6 +4,7 @@ The same code serves the run-state keeper during a run and `rebuild` afterwards,
 Receipts are written as their steps settle; run state and index are brought up to date by `flush`.
 """
 
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -27,6 +28,7 @@ class Projector:
     """Folds one run's ledger and keeps its projections.
 
     run, position: the state and the place in the ledger it stands for. dirty: run state and index are behind.
+    receipts: those written so far.
     """
 
     def __init__(self, workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) -> None:
@@ -34,6 +36,7 @@ class Projector:
         self.run = Run(run_id)
         self.position = Position.start(run_id)
         self.dirty = False
+        self.receipts: list[Path] = []
         self._since_checkpoint = 0
         self._row: IndexRow | None = None
         if use_checkpoint:
@@ -72,6 +75,7 @@ class Projector:
             path = self._workspace.receipt(settled.task_id, settled.step)
             disk.make_directory(path.parent)
             write_json(path, receipt(settled, declared, entry.seq, entry.chain))
+            self.receipts.append(path)
 
     def flush(self) -> None:
         """Write run state and index if they are behind; a checkpoint when many entries have come since the last."""

@@ -1,0 +1,54 @@
+"""Writing every projection again from the ledgers: receipts, run state, index, transcripts, checkpoint.
+
+The ledger is the only truth; what this writes is byte for byte what the run wrote.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from lorch_actors.errors import LedgerDamaged
+from lorch_actors.records.history import entries
+from lorch_actors.records.projector import Projector
+from lorch_actors.storage import disk
+from lorch_actors.storage.atomic import write_atomic
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.transcript import render
+
+
+def rebuild(workspace: Workspace, run_ids: Sequence[str]) -> list[Path]:
+    """Write the projections of these runs again; return the files written. The caller holds the run lock.
+
+    Run state and index are removed first: a projection that is wrong must not vouch for a ledger that is right.
+    Raises LedgerDamaged, StorageError.
+    """
+    for path in (workspace.checkpoint, workspace.run_state, workspace.index):
+        disk.unlink(path)
+    written: dict[Path, None] = {}
+    for run_id in workspace.run_ids():
+        try:
+            projector = Projector(workspace, run_id, use_checkpoint=False)
+            projector.catch_up()
+        except LedgerDamaged:
+            if run_id in run_ids:
+                raise
+            continue
+        projector.flush()
+        projector.checkpoint()
+        if run_id in run_ids:
+            written |= dict.fromkeys(projector.receipts)
+            written[_write_transcript(workspace, run_id)] = None
+    found = (workspace.run_state, workspace.index, workspace.checkpoint)
+    return [*written, *(path for path in found if path.exists())]
+
+
+def transcript_of(workspace: Workspace, run_id: str) -> bytes:
+    """Return the transcript of a run as it follows from its ledger."""
+    lines = (line for entry, _ in entries(workspace.ledger(run_id), run_id) for line in render(entry))
+    return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _write_transcript(workspace: Workspace, run_id: str) -> Path:
+    path = workspace.transcript(run_id)
+    disk.make_directory(path.parent)
+    write_atomic(path, transcript_of(workspace, run_id))
+    return path
