@@ -385,6 +385,7 @@ def test_a_left_over_index_lock_is_named_and_not_removed(begun):
         commit(begun)
     assert caught.value.where == str(lock)
     assert lock.exists()
+    assert call(begun, "rev-parse", "HEAD") == call(begun, "rev-parse", "main")
 
     lock.unlink()
     assert commit(begun).files == 1
@@ -695,6 +696,19 @@ def test_a_workspace_that_is_a_submodule(with_submodule):
 
     assert (situation.mode, situation.toplevel) == ("commit", str(workspace))
     assert commit(workspace).files == 1
+
+
+def test_restoring_a_link_touches_nothing_behind_it(begun, tmp_path):
+    """Where a link is restored in place of a directory, empty directories behind the link are not cleared away."""
+    (tmp_path / "outside/empty").mkdir(parents=True)
+    (begun / "link").symlink_to(tmp_path / "outside")
+    commit(begun, "T-0")
+    (begun / "link").unlink()
+    put(begun, {"link/empty/file": "x\n"})
+
+    assert aside(begun).files == 2
+    assert (begun / "link").is_symlink()
+    assert (tmp_path / "outside/empty").is_dir()
 
 
 def test_our_own_files_added_by_force_are_not_committed(begun):
