@@ -34,6 +34,7 @@ from lorch_actors.actors.messages import (
 )
 from lorch_actors.actors.runtime import Runtime, Timer
 
+_OWN: Final = (Abandon, Call, CallbackFailed, Stop)  # of no interest to anybody once the actor has ended
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 200
 
@@ -182,7 +183,7 @@ class Actor(pykka.ThreadingActor):
         discarded = 0
         while not self.actor_inbox.empty():
             envelope = self.actor_inbox.get()
-            discarded += 1
+            discarded += not isinstance(envelope.message, _OWN)
             if envelope.reply_to is not None:
                 _answer(envelope.reply_to, pykka.ActorDeadError(f"{self.name} has ended"))
         self.runtime.directory.unregister(self.name, self.actor_ref)

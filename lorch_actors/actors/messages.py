@@ -55,7 +55,7 @@ class Started:
 class Down:
     """To the supervisor: the actor has ended. Before ``Started`` it means a failed start.
 
-    ``discarded`` counts the messages that were still in its mailbox.
+    ``discarded`` counts the messages of others that were still in its mailbox.
     """
 
     name: str

@@ -187,7 +187,7 @@ class ProcessLink:
             with theirs:
                 pid = _fork_worker(process, theirs.fileno())
             pidfd = os.pidfd_open(pid)
-        except (OSError, EOFError) as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the front has to hear that there is no worker
             self._set_gone(f"it could not be started: {error!r}")
             return
         with self._lock:
