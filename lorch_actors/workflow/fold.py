@@ -96,7 +96,9 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
         return with_task(run, replace(task, pending=pending))
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
     if event.event == "error":
-        return with_task(run, replace(task, pending=replace(pending, loss=found)))
+        # who is asked to go may well complain about it
+        loss = found if run.stopped is None else None
+        return with_task(run, replace(task, pending=replace(pending, loss=loss)))
     pending = replace(pending, answer=Answer(entry.seq, event, found))
     run = with_task(run, replace(task, pending=pending))
     if found is not None or needs_verification(event, pending.command):

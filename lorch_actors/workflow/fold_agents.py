@@ -68,7 +68,8 @@ def _agent_exited(run: Run, note: AgentExited, _told: Told) -> Run:
     pending = _pending_of(run, role)
     crash = Loss(FailureCode.AGENT_CRASHED, f"the {role} {_end_of(note)} before it answered")
     if pending is not None and pending.delivered_to == note.agent_id:
-        lost = pending.answer is None and pending.loss is None and not before.ending
+        ended_by_us = before.ending or run.stopped is not None
+        lost = pending.answer is None and pending.loss is None and not ended_by_us
         pending = replace(pending, delivered_to=None, loss=crash if lost else pending.loss)
         run = with_pending(run, pending)
     elif not before.ending and not before.useful:
