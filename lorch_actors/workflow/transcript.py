@@ -11,7 +11,7 @@ from typing import Any, Final
 from lorch_actors.protocol.messages import AgentType, Artifact, Command, Entry, Event, Heartbeat, Log, LogLevel, Object
 
 TEXT_MAX_CHARS: Final = 400
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _QUIET: Final = frozenset(
     {
         "system.task_declared",
