@@ -278,6 +278,8 @@ class World:
         """End the orchestrator and everything below it, keep so many entries, and resume in a new one."""
         if clean:
             self.system(RunStopped(self.run.resumes, "signal", "asked to stop"), self.run.resumes)
+            for role, incarnation in self.alive.items():
+                self.system(AgentExited(role, incarnation, None, 15), incarnation)
         self.refold(self.entries[:keep])
         self.alive.clear()
         self.output.clear()

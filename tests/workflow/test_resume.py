@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lorch_actors.protocol.documents import RunStatus
+from lorch_actors.workflow.system import RunStopped
 
 DONE = Say("builder.completed", payload=PASS.payload, artifacts=("src/a.py",))
 TASKS = ({"id": "T-1", "goal": "one"}, {"id": "T-2", "goal": "two"})
@@ -146,6 +147,19 @@ def test_orderly_stops_are_no_deaths():
     world.play()
 
     assert world.run.status == RunStatus.COMPLETED
+    assert {command.retry.attempt for command in world.commands()} == {0}
+
+
+def test_what_an_agent_says_when_it_is_asked_to_go_is_no_failure():
+    """After an orderly stop an error costs nothing, and an answer still settles."""
+    for last_words, commands in ((error(message="interrupted"), 4), (PASS, 3)):
+        world = World(playing(implement=[(), PASS])).start().play_until(lambda w: w.commands())
+        command = world.commands()[0]
+        world.system(RunStopped(0, "signal", "asked to stop"))
+        world.agent_says("builder", last_words, command)
+        world.crash().play()
+
+        assert (world.run.status, len(world.commands())) == (RunStatus.COMPLETED, commands)
 
 
 def test_an_event_of_the_agent_forgives_earlier_deaths():
