@@ -119,7 +119,7 @@ def test_the_exit_code_survives_a_console_that_is_gone(tmp_path):
     ours, theirs = socket.socketpair()
     ours.close()
     command = [sys.executable, "-m", "lorch_actors", "run", "--json", "--workspace", str(tmp_path / "absent")]
-    ended = subprocess.run(command, stdout=theirs.fileno(), stderr=theirs.fileno())
+    ended = subprocess.run(command, stdout=theirs.fileno(), stderr=subprocess.PIPE)
     theirs.close()
 
     assert ended.returncode == 2
