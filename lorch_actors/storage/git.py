@@ -199,8 +199,8 @@ def set_aside(
 
     base: where the run's branch stood before the task; commits that the agent made itself since then are set aside
     too. Without it they stay. reason: why the task failed, for the message. Ignored files and what is checked out in
-    submodules stay. An earlier failure of
-    the same task stays reachable as a second parent. Raises GitError before anything unsaved would be overwritten.
+    submodules stay. An earlier failure of the same task stays reachable as a second parent. Raises GitError before
+    anything unsaved would be overwritten, StorageError.
     """
     label = Label.of(run_id, task_id, when)
     repository, head = _ready(root, run_id, run_branch(run_id), on_progress)
@@ -209,22 +209,7 @@ def set_aside(
         raise GitError(f"the commit {base} is gone", where=str(repository.toplevel), remedy="Find it in `git reflog`.")
     aside = _Aside(repository, label, failed_branch(run_id, task_id), title, reason)
     private = repositories.copy_index(repository, run_id)
-    left_out: tuple[str, ...] = ()
-    for _ in range(_PASSES_MAX):
-        tree, left_out = repositories.write_worktree(repository, private)
-        aside.save(tree, head, target)
-        rest = commits.contents_changed(repository, target.tree, tree)
-        links = sorted(path for path, (mode, _) in rest.items() if mode == repositories.GITLINK)
-        if len(links) == len(rest):  # a submodule keeps the commit its owner checked out
-            repository.git.run("read-tree", "--reset", target.commit, index=private)
-            left_out = (*left_out, *links)
-            break
-        # Refuses, with nothing changed, if a file is other than the tree just written says.
-        repository.git.run("read-tree", "-m", "-u", tree, target.commit, index=private, deadline_s=LONG_DEADLINE_S)
-    else:
-        raise GitError(
-            "the working tree does not come to rest", where=str(repository.toplevel), remedy="What still writes there?"
-        )
+    left_out = _save_and_restore(repository, private, aside, head, target)
     if head.commit != target.commit:
         repositories.update_ref(repository, run_id, run_branch(run_id), target.commit, head.commit)
     repositories.publish_index(repository, private)
@@ -233,6 +218,29 @@ def set_aside(
     changed = commits.contents_changed(repository, target.tree, aside.tip.tree)
     repositories.remove_empty_parents(repository, changed)
     return Commit(aside.tip.commit, len(changed), target.commit, left_out)
+
+
+def _save_and_restore(
+    repository: Repository, private: Path, aside: "_Aside", head: Known, target: Known
+) -> tuple[str, ...]:
+    """Save the working tree and bring it to ``target``; return what had to be left where it is.
+
+    More than one pass: what only an ignore file of the failed task hid comes to light when that file is restored.
+    """
+    git = repository.git
+    for _ in range(_PASSES_MAX):
+        tree, left_out = repositories.write_worktree(repository, private)
+        aside.save(tree, head, target)
+        rest = commits.contents_changed(repository, target.tree, tree)
+        links = sorted(path for path, (mode, _) in rest.items() if mode == repositories.GITLINK)
+        if len(links) == len(rest):  # a submodule keeps the commit its owner checked out
+            git.run("read-tree", "--reset", target.commit, index=private)
+            return (*left_out, *links)
+        # Refuses, with nothing changed, if a file is other than the tree just written says.
+        git.run("read-tree", "-m", "-u", tree, target.commit, index=private, deadline_s=LONG_DEADLINE_S)
+    raise GitError(
+        "the working tree does not come to rest", where=str(repository.toplevel), remedy="What still writes there?"
+    )
 
 
 class _Aside:

@@ -96,6 +96,7 @@ def find(repository: Repository, name: str) -> Known | None:
     committed = _COMMITTED.search(content)
     assert match is not None, "a commit object has a tree and a message"
     assert committed is not None, "a commit object has a committer"
+    # The last one of a name counts: ours stand at the end, whatever a title or a body holds.
     trailers = dict(
         line.split(": ", 1) for line in match["message"].decode(errors="replace").split("\n") if ": " in line
     )
@@ -119,8 +120,7 @@ def write(repository: Repository, label: Label, title: str, body: str, tree: str
 
 
 def _message(label: Label, title: str, body: str) -> str:
-    # A body line that looks like a trailer of ours would make this commit pass for another one's.
-    lines = [f"  {line}" for line in _printable(body)[:_BODY_MAX_CHARS].split("\n") if line.strip()]
+    lines = [line.rstrip() for line in _printable(body)[:_BODY_MAX_CHARS].split("\n") if line.strip()]
     text = " ".join(_printable(title).split())[:_TITLE_MAX_CHARS]
     told = "\n".join(lines) + "\n\n" if lines else ""
     return f"{label.task_id}: {text}\n\n{told}Lorch-Run: {label.run_id}\nLorch-Task: {label.task_id}\n"

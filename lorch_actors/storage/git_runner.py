@@ -36,7 +36,6 @@ _SETTINGS: Final = (
     "core.fsyncMethod=batch",
     "gc.auto=0",
     "maintenance.auto=false",
-    "commit.gpgSign=false",
     "submodule.recurse=false",
     "advice.addEmbeddedRepo=false",
     "i18n.commitEncoding=utf-8",

@@ -711,6 +711,15 @@ def test_restoring_a_link_touches_nothing_behind_it(begun, tmp_path):
     assert (tmp_path / "outside/empty").is_dir()
 
 
+def test_an_exclude_file_that_an_agent_emptied(begun):
+    """Before every commit our own files are kept out again."""
+    (begun / ".git/info/exclude").write_text("")
+    put(begun, {"new": "x\n"})
+
+    assert commit(begun).files == 1
+    assert status(begun) == ""
+
+
 def test_our_own_files_added_by_force_are_not_committed(begun):
     """An agent's `git add -f state` neither commits our files nor gets them taken out of the tree."""
     call(begun, "add", "-f", "state/run.json", "lorch.json")
