@@ -154,7 +154,7 @@ class Supervisor(Actor):
             return
         was, expected = one.phase, one.doomed
         one.gone()
-        if expected or self._ending is not None:
+        if expected:
             self._advance()
         elif was is Phase.STARTING:
             self._on_failed_start(one, reason)

@@ -41,6 +41,7 @@ class WorkerProcess:
         socket_fd, orchestrator_pidfd = inherited
         for number in _IGNORED:
             signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, set())  # the fork server has them blocked
         _close_all_but(socket_fd, orchestrator_pidfd)
         _set_name(f"lorch-{self._name}")
         threading.Thread(target=_end_with, args=(orchestrator_pidfd,), name="orphan watch", daemon=True).start()

@@ -303,6 +303,31 @@ def test_progress_is_a_sign_of_life(runtime, front, boss, log, clock, fifo, tmp_
     assert replies(log, 1) == ["worked"]
 
 
+def test_an_orchestrator_that_stood_still_does_not_blame_its_worker(runtime, front, boss, log, fifo, clock):
+    """When the deadline is noticed late, and the answer is already there, the worker lives."""
+    paused, resume = threading.Event(), threading.Event()
+    front.tell(["wait", fifo])
+    with waiting(fifo):
+        front.tell(lambda actor: (paused.set(), resume.wait(PATIENCE_S)))
+        assert paused.wait(PATIENCE_S)
+        clock.advance(10_000)
+        reactor_rounds(runtime, until=lambda: front.actor_inbox.qsize() >= 1)
+    reactor_rounds(runtime, until=lambda: front.actor_inbox.qsize() >= 2)
+    resume.set()
+
+    assert log.take(2) == [("reply", "waited"), ("acked", 1)]
+    sync(front)
+    assert boss.rest() == []
+
+
+def reactor_rounds(runtime, until):
+    """Let the reactor go round until something is so."""
+    while not until():
+        passed = threading.Event()
+        runtime.reactor.call_soon(passed.set)
+        assert passed.wait(PATIENCE_S)
+
+
 def test_an_idle_worker_has_no_deadline(front, boss, log, clock):
     """Hours without a message are no stall."""
     front.tell(["echo", 1])

@@ -201,6 +201,17 @@ def test_signals_for_everybody_leave_a_worker_alone(runtime, tree, log):
     assert log.next() == ("reply", "alive")
 
 
+def test_signals_for_everybody_leave_the_fork_server_alone(runtime, tree, log):
+    """What a terminal or a service manager sends to the whole group does not cost a new server."""
+    worker, server = pid_of(runtime), _fork_server_pid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        os.kill(server, number)
+    os.kill(worker, signal.SIGKILL)
+
+    assert log.next() == ("hello", {"ready": True})
+    assert server == _fork_server_pid()
+
+
 def test_a_worker_outlives_the_fork_server_and_the_next_one_gets_a_new_server(runtime, tree, log):
     """The death of the fork server is noticed by nobody until a worker is to be started."""
     worker, server = pid_of(runtime), _fork_server_pid()
