@@ -108,9 +108,9 @@ def _resumed(task: Task, run: Run, *, clean: bool) -> Task:
     pending = task.pending
     if pending is None:
         return replace(task, next_step=next_step)
-    silent = pending.delivered_to is not None and pending.answer is None
-    deaths = 0 if clean else pending.deaths + silent
-    return replace(task, next_step=next_step, pending=replace(pending, delivered_to=None, deaths=deaths))
+    silent = not clean and pending.delivered_to is not None and pending.answer is None
+    pending = replace(pending, delivered_to=None, deaths=pending.deaths + silent)
+    return replace(task, next_step=next_step, pending=pending)
 
 
 def _retrying(run: Run) -> Run:
