@@ -5,10 +5,11 @@ from agent_scripts import APPROVED, PASS, Exit, Say, error, playing
 from harness import SNAPSHOT, World, played
 
 from lorch_actors.protocol.documents import RunStatus
-from lorch_actors.workflow.system import AgentHung
+from lorch_actors.workflow.system import AgentExited, AgentHung, AgentStarted, AgentStartFailed
 
 DEATH = Exit(None, 9)
 RETRY = "system.retry_scheduled"
+DONE = Say("builder.completed", payload=PASS.payload, artifacts=("src/a.py",))
 
 
 def attempts(world: World) -> list[int]:
@@ -61,7 +62,9 @@ def test_version_pinning_can_be_switched_off():
     """Without `strict_version_pinning` an agent may have worked on whatever it saw."""
     script = playing(implement=[Say("builder.completed", payload=PASS.payload, snapshot_id="snap-other")])
 
-    assert len(played(script, policy={"strict_version_pinning": False}).commands()) == 3
+    world = played(script, policy={"strict_version_pinning": False})
+
+    assert world.actions() == ["implement", "review", "update_spec"]
 
 
 def test_an_agent_that_exits_right_after_a_bad_answer_does_not_stop_the_run():
@@ -148,8 +151,7 @@ def test_an_exit_after_the_terminal_event_costs_nothing(exit_code):
 
 def test_an_exit_before_the_artifacts_are_verified_costs_nothing():
     """The durable terminal event counts, not what its sender does afterwards."""
-    done = Say("builder.completed", payload=PASS.payload, artifacts=("src/a.py",))
-    world = World(playing(implement=[(done, Exit(0))])).start()
+    world = World(playing(implement=[(DONE, Exit(0))])).start()
     world.play_until(lambda w: "builder.completed" in w.events())
     world._let_speak()
     world.play()
@@ -173,8 +175,7 @@ def test_a_command_that_crosses_an_exit_is_void_and_costs_no_attempt():
 
 def test_a_rejected_artifact_sends_the_command_again():
     """Same key, next attempt; only verified artifacts settle."""
-    done = Say("builder.completed", payload=PASS.payload, artifacts=("src/a.py",))
-    world = played(playing(implement=[done]), verdicts=["src/a.py is not there"])
+    world = played(playing(implement=[DONE]), verdicts=["src/a.py is not there"])
 
     assert attempts(world) == [0, 1, 0, 0]
     assert 3 == len(world.settled) == len(set(world.settled))
@@ -246,6 +247,7 @@ def test_a_hung_agent_costs_an_attempt():
         Say("builder.completed", payload=PASS.payload, task_id="T-2"),
         Say("builder.completed", payload=PASS.payload, role="reviewer"),
         Say("review.completed", "approved"),
+        Say("error", payload={"message": "not mine"}, role="reviewer"),
         Say("builder.progress"),
         Say("artifact.produced", artifacts=("src/a.py",)),
     ],
@@ -255,7 +257,7 @@ def test_events_that_are_no_answer_settle_nothing(wrong):
     world = World(playing(implement=[(wrong,)])).start().play_until(lambda w: w.commands() and not w.output)
 
     assert world.settled == []
-    assert world.run.pending.answer is None
+    assert (world.run.pending.answer, world.run.pending.loss) == (None, None)
 
 
 def test_doubled_answers_count_once():
@@ -286,11 +288,71 @@ def test_an_agent_that_cannot_be_started_fails_the_task_at_once():
 
 def test_what_is_said_after_a_task_was_given_up_changes_nothing():
     """A late answer does not settle a step of a task whose fate is decided."""
-    world = World(playing(implement=[()]), broken=frozenset()).start().play_until(lambda w: w.commands())
-    command = world.commands()[0]
-    world.output.append(("builder", world.alive["builder"], command, error(message="no")))
+    world = World(playing(implement=[()])).start().play_until(lambda w: w.commands())
+    world.system(AgentStartFailed("reviewer", "reviewer-x", "no such command"))
     world.play_until(lambda w: w.run.task.ended)
-    before = world.run.settled_count
-    world.agent_says("builder", PASS, command)
+    world.agent_says("builder", PASS, world.commands()[0])
+    world.play()
 
-    assert before == world.run.settled_count
+    assert (world.settled, world.failure()) == ([], "agent_not_startable")
+
+
+@pytest.mark.parametrize("second", [PASS, error(message="no"), Say("builder.completed")])
+def test_only_the_first_answer_is_verified(second):
+    """While its artifacts are looked at, whatever else the agent says does not replace it."""
+    world = World(playing(implement=[DONE])).start().play_until(lambda w: "builder.completed" in w.events())
+    answer = world.run.pending.answer
+    world.agent_says("builder", second, world.commands()[0])
+
+    assert world.run.pending.answer == answer
+    assert attempts(world.play()) == [0, 0, 0]
+
+
+def test_a_time_out_during_verification_is_too_late():
+    """The deadline stops at the durable terminal event, not at its verification."""
+    world = World(playing(implement=[()])).start().play_until(lambda w: w.commands())
+    world.pass_time(600_000)
+    late = world.ask().orders[-1].message
+    world.agent_says("builder", DONE, world.commands()[0])
+    world.append(late)
+    world.play()
+
+    assert attempts(world) == [0, 0, 0]
+
+
+def test_a_command_to_a_dead_incarnation_is_void_though_another_is_up():
+    """It was addressed to a process, not to a role."""
+    world = World().start().play_until(lambda w: w.run.tasks and w.run.tasks["T-1"].snapshot_id)
+    order = world.ask().orders[-1]
+    world.system(AgentExited("builder", world.alive["builder"], 0))
+    world.system(AgentStarted("builder", "builder-next"))
+    world.alive["builder"] = "builder-next"
+    world.append(order.message)
+    world.play()
+
+    assert world.actions() == ["implement", "implement", "review", "update_spec"]
+    assert attempts(world) == [0, 0, 0, 0]
+
+
+def test_a_time_out_is_not_taken_for_a_crash():
+    """The exit that it leads to does not hide why the delivery was lost."""
+    world = World(playing(implement=[(), PASS])).start().play_until(lambda w: w.commands())
+    world.pass_time(600_000)
+    world.append(world.ask().orders[-1].message)
+    world.system(AgentExited("builder", world.alive.pop("builder"), None, 15))
+    world.play()
+
+    assert [note["code"] for note in world.payloads(RETRY)] == ["deadline_passed"]
+
+
+def test_idle_deaths_in_two_lives_of_the_orchestrator_are_two():
+    """What is said about the second is not taken for a repetition of the first."""
+    world = World().start()
+    for life in (1, 2):
+        world.play_until(lambda w: "builder" in w.alive)
+        world.system(AgentExited("builder", world.alive.pop("builder"), 1))
+        world.play_until(lambda w, n=life: len(w.payloads(RETRY)) == n)
+        world.crash()
+    world.play()
+
+    assert world.run.status == RunStatus.COMPLETED

@@ -138,6 +138,27 @@ def test_five_unclean_deaths_under_one_command_are_enough():
     assert world.run.tasks["T-2"].status == "completed"
 
 
+def test_an_orderly_stop_between_deaths_does_not_forgive_them():
+    """Five unclean deaths are five, whatever happened in between."""
+    world = World(playing(implement=[()] * 7)).start()
+    for death, clean in enumerate([False, False, True, False, False, False], start=1):
+        world.play_until(lambda w, n=death: len(w.commands()) == n)
+        world.crash(clean=clean)
+    world.play()
+
+    assert world.failure() == "orchestrator_crash_loop"
+
+
+def test_a_limit_of_no_deaths_lets_a_run_without_any_pass():
+    """`policy.max_orchestrator_deaths` 0 gives up at the first death, not before."""
+    world = World(playing(implement=[()]), policy={"max_orchestrator_deaths": 0}).start()
+    world.play_until(lambda w: w.commands())
+    assert world.run.task.ended is False
+    world.crash().play()
+
+    assert world.failure() == "orchestrator_crash_loop"
+
+
 def test_orderly_stops_are_no_deaths():
     """Whoever stops and resumes ten times under one command loses nothing."""
     world = World(playing(implement=[()] * 10 + [PASS])).start()

@@ -1,7 +1,7 @@
 """Rate limits: agents that ask to be left alone for a while are, at no cost but time, and not for ever."""
 
 import pytest
-from agent_scripts import PASS, error, playing
+from agent_scripts import PASS, Exit, error, playing
 from harness import World, played
 
 from lorch_actors.protocol.documents import RunStatus
@@ -71,6 +71,15 @@ def test_a_wall_clock_set_back_during_a_wait_does_not_prolong_it():
     world.play()
 
     assert world.steady_ms - before <= 61_000
+
+
+def test_waits_are_no_restarts():
+    """A crash after many waits is the first restart, at once, and the limit of restarts is far away."""
+    script = playing(implement=[*[error(retry_after_s=60)] * 7, Exit(None, 9), PASS])
+    world = played(script, policy={"max_agent_restarts": 2})
+
+    assert [note["delay_ms"] for note in world.payloads("system.retry_scheduled")][-1] == 0
+    assert world.run.status == RunStatus.COMPLETED
 
 
 def test_waits_have_a_bound():
