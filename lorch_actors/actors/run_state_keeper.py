@@ -73,13 +73,12 @@ class RunStateWorker(Worker):
                 offset += len(line) + 1
                 sealed = split(line)
                 assert sealed is not None
+                if sealed.seq > projector.position.seq + 1:
+                    _catch_up(projector, sealed.seq - 1, context)  # a new worker begins with what its front still holds
                 entry = Entry(sealed.seq, sealed.chain, decode(sealed.message_json))
                 projector.apply(entry, Position(entry.seq, entry.chain, offset))
         elif "catch_up" in message:
-            upto = int(message["catch_up"])
-            while projector.position.seq < upto:
-                context.progress()
-                projector.catch_up(min(upto, projector.position.seq + CATCH_UP_ENTRIES))
+            _catch_up(projector, message["catch_up"], context)
         else:
             projector.flush()
             if message["flush"]:
@@ -89,6 +88,13 @@ class RunStateWorker(Worker):
         """Let go of the lock."""
         if self._lock is not None:
             self._lock.release()
+
+
+def _catch_up(projector: Projector, upto_seq: int, context: WorkerContext) -> None:
+    """Fold what the file holds up to an entry, with signs of life in between."""
+    while projector.position.seq < upto_seq:
+        context.progress()
+        projector.catch_up(min(upto_seq, projector.position.seq + CATCH_UP_ENTRIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +123,8 @@ class RunStateKeeper(ProcessActor):
         worker_started(self, self._place.run_id, identity)
 
     def on_hello(self, hello: dict[str, Any]) -> None:
-        """Have a new worker catch up to what is durable, whatever its predecessor had done."""
-        if self._announced:
-            self.send({"catch_up": self._seq})
-        else:
+        """Ask for entries; a later worker catches up by itself when it gets the next one."""
+        if not self._announced:
             self.tell(LEDGER, Subscribe(self.name))
 
     def receive(self, message: Any) -> None:

@@ -1,0 +1,223 @@
+"""A workspace with scripted agents, and a run in it that can be watched and hurt.
+
+Nothing here waits by sleeping: a run is watched through what it prints, line by line.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+ROLES = ("builder", "reviewer", "spec_maintainer")
+WORKERS = ("ledger", "run-state", "snapshotter")
+DEADLINE_S = 60.0
+
+Script = Mapping[str, Any]
+
+
+class Bench:
+    """A workspace below ``root``. ``scripts``: by role; an absent one gives the default answers."""
+
+    def __init__(self, root: Path, scripts: Mapping[str, Script] | None = None, **settings: Any) -> None:
+        self.root = root
+        root.mkdir(parents=True, exist_ok=True)
+        for name in ("src", "specs", "tests", "docs"):
+            (root / name).mkdir(exist_ok=True)
+        (root / "specs" / "goal.md").write_text("# Goal\n")
+        self.settings = settings
+        scripts = scripts or {}
+        agents = {role: self._agent(role, scripts.get(role)) for role in ROLES}
+        for role, given in settings.pop("agents", {}).items():
+            agents[role] = agents[role] | given
+        policy = {"git": "off", "retry": {"backoff": {"initial_ms": 1, "max_ms": 5}}} | settings.pop("policy", {})
+        tasks = settings.pop("tasks", [{"id": "T-1", "goal": "make it so"}])
+        document = {"version": "1.0", "policy": policy, "agents": agents, "tasks": tasks}
+        (root / "lorch.json").write_text(json.dumps(document))
+
+    def _agent(self, role: str, script: Script | None) -> dict[str, Any]:
+        cmd = [sys.executable, "-m", "lorch_actors.agents", "mockagent", "--type", role]
+        if script is not None:
+            path = self.root / f"{role}.script.json"
+            path.write_text(json.dumps(script))
+            cmd += ["--script", str(path)]
+        return {"cmd": cmd, "heartbeat_interval_s": 10}
+
+    def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
+        """Change lorch.json."""
+        path = self.root / "lorch.json"
+        document = json.loads(path.read_text())
+        change(document)
+        path.write_text(json.dumps(document))
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Running":
+        """Start `python -m lorch_actors` with these arguments in the workspace."""
+        return Running(self, arguments or ("run", "--all"), env or {})
+
+    def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Ended":
+        """Run it to its end."""
+        return self.start(*arguments, env=env).wait()
+
+    @property
+    def run_ids(self) -> list[str]:
+        """The runs that have a ledger."""
+        return sorted(path.stem for path in (self.root / "events").glob("*.ndjson"))
+
+    def ledger(self, run_id: str | None = None) -> list[dict[str, Any]]:
+        """Return every line of a ledger, of the newest run by default."""
+        path = self.root / "events" / f"{run_id or self.run_ids[-1]}.ndjson"
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+    def commands(self) -> list[dict[str, Any]]:
+        """Return the commands of the newest run."""
+        return [line for line in self.ledger() if line["kind"] == "command"]
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the events of that name of the newest run."""
+        return [line for line in self.ledger() if line.get("event") == name]
+
+    def state(self) -> dict[str, Any]:
+        """Return run.json."""
+        found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "run.json").read_bytes())
+        return found
+
+    def executions(self) -> dict[str, int]:
+        """Return how often each idempotency key was executed, as the agents' journals say."""
+        counts: dict[str, int] = {}
+        for path in (self.root / "state" / "agents").glob("*.journal.ndjson"):
+            for line in path.read_bytes().splitlines():
+                entry = json.loads(line)
+                if entry["entry"] == "started":
+                    counts[entry["key"]] = counts.get(entry["key"], 0) + 1
+        return counts
+
+    def finished_keys(self) -> list[str]:
+        """Return the keys whose execution came to an end, in order, repeats included."""
+        return [
+            json.loads(line)["key"]
+            for path in sorted((self.root / "state" / "agents").glob("*.journal.ndjson"))
+            for line in path.read_bytes().splitlines()
+            if json.loads(line)["entry"] == "finished"
+        ]
+
+    def processes(self) -> list[psutil.Process]:
+        """Return every process that carries the marker of a run of this workspace, or works in it."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if process.environ().get("LORCH_WORKSPACE") == str(self.root):
+                    found.append(process)
+            except (psutil.Error, OSError):
+                continue
+        return found
+
+
+class Ended:
+    """What a command came to."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code = code
+        self.out = out
+        self.err = err
+
+    def __repr__(self) -> str:
+        return f"exit {self.code}\n--- out\n{self.out}\n--- err\n{self.err}"
+
+
+class Running:
+    """A command under way."""
+
+    def __init__(self, bench: Bench, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
+        self.bench = bench
+        self._errors = (bench.root.parent / f"{bench.root.name}.err").open("w+")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "lorch_actors", *arguments],
+            cwd=bench.root,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+
+    def until(self, pattern: str) -> str:
+        """Read what it prints until a line matches; fail if it ends before."""
+        for line in self._lines():
+            if re.search(pattern, line):
+                return line
+        raise AssertionError(f"ended without {pattern!r}: {self.wait()!r}")
+
+    def _lines(self) -> Iterator[str]:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            yield self.lines[-1]
+
+    def wait(self) -> Ended:
+        """Wait for its end."""
+        timer = _Alarm(self.process)
+        try:
+            for _ in self._lines():
+                pass
+            code = self.process.wait(DEADLINE_S)
+        finally:
+            timer.cancel()
+            assert self.process.stdout is not None
+            self.process.stdout.close()
+        self._errors.seek(0)
+        err = self._errors.read()
+        self._errors.close()
+        return Ended(code, "\n".join(self.lines) + "\n", err)
+
+    def pid_of(self, name: str) -> int:
+        """Return the pid of a role's agent, a worker, ``orchestrator`` or ``guardian``, as the run recorded it."""
+        if name == "guardian":
+            return self.process.pid
+        if name == "orchestrator":
+            holder = json.loads((self.bench.root / "state" / "lorch.lock").read_text())
+            return int(holder["pid"])
+        for line in reversed(self.bench.ledger()):
+            payload = line.get("payload") or {}
+            if line.get("event") == "system.agent_started" and payload["agent_type"] == name:
+                return int(payload["process"]["pid"])
+            if line.get("event") == "system.worker_started" and payload["actor"] == name:
+                return int(payload["process"]["pid"])
+        raise AssertionError(f"no process of {name} is on record")
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one of its processes."""
+        os.kill(self.pid_of(name), number)
+
+
+class _Alarm:
+    """Kills a process that does not come to its end."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        import threading
+
+        self._timer = threading.Timer(DEADLINE_S, process.kill)
+        self._timer.start()
+
+    def cancel(self) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+
+def gone_within(bench: Bench, seconds: float) -> list[psutil.Process]:
+    """Wait until nothing of the workspace's runs is alive; return what still is after that time."""
+    deadline = time.monotonic() + seconds
+    alive = bench.processes()
+    while alive and time.monotonic() < deadline:
+        _, alive = psutil.wait_procs(alive, timeout=max(0.0, deadline - time.monotonic()))
+        alive = bench.processes()
+    return alive
