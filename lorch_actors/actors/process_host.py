@@ -165,12 +165,11 @@ class ProcessLink:
 
     def _on_death(self) -> None:
         with self._lock:
-            assert self._pidfd is not None
-            os.close(self._pidfd)
-            self._pidfd = None
-        assert self.identity is not None
-        with contextlib.suppress(ChildProcessError):  # it is ours to reap only when its fork server died before it
-            os.waitpid(self.identity.pid, os.WNOHANG)
+            pidfd, self._pidfd = self._pidfd, None
+        if pidfd is not None:
+            with contextlib.suppress(ChildProcessError):  # ours to reap only when its fork server died before it
+                os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+            os.close(pidfd)
         self._set_gone("its process died")
 
     def _replace_fork_server(self) -> None:
@@ -178,7 +177,8 @@ class ProcessLink:
             launching = self._launching
         server = _fork_server_pid()
         if launching and server is not None:
-            os.kill(server, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(server, signal.SIGKILL)
 
     # -- in a thread of its own: starting the fork server takes 50 ms, and asking a stopped one takes for ever ------
 

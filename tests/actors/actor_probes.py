@@ -8,7 +8,7 @@ from typing import Any
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER, Shutdown
 
-PATIENCE_S = 5
+PATIENCE_S = 10
 """How long a test waits for what must come; only a failing test waits that long."""
 
 

@@ -1,5 +1,6 @@
 """Worker processes under SIGKILL, SIGSTOP, full sockets, a dying fork server and a dying orchestrator."""
 
+import functools
 import os
 import select
 import signal
@@ -306,6 +307,45 @@ def test_no_zombie_is_left_of_a_killed_worker(runtime, tree, log):
     assert identity != identify(first)
 
 
+ADOPTING = textwrap.dedent("""
+    import os, signal, sys
+    sys.path.insert(0, {here!r})
+    from actor_probes import Probe
+    from actor_workers import Front, Scripted
+    from lorch_actors.actors.child import child
+    from lorch_actors.actors.process_host import _fork_server_pid
+    from lorch_actors.actors.runtime import start_runtime
+    from lorch_actors.actors.supervisor import Supervisor
+    from lorch_actors.actors.tree import start_tree
+    from lorch_actors.processes import identify, set_child_subreaper
+    set_child_subreaper()
+    log = Probe()
+    runtime = start_runtime(preload=["actor_workers"])
+    tree = start_tree(runtime, child(Supervisor, "top", children=[child(Front, "front", log=log, create=Scripted)]))
+    log.next()
+    pids = Probe()
+    runtime.tell("front", lambda front: pids.tell(front.worker_pid))
+    worker = pids.next()
+    server = _fork_server_pid()
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    os.kill(worker, signal.SIGKILL)
+    log.next()
+    print(identify(worker), flush=True)
+    tree.stop()
+    tree.wait(10_000)
+    runtime.close()
+""")
+
+
+def test_a_subreaper_reaps_the_workers_it_adopts(tmp_path):
+    """When the fork server dies before its worker, the orchestrator inherits the corpse and buries it."""
+    script = ADOPTING.format(here=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=30, text=True)
+
+    assert (done.stdout, done.stderr) == ("None\n", "")
+
+
 def test_a_worker_knows_who_it_is(runtime, log):
     """The front is told the identity of every worker process before its hello."""
     seen = Probe()
@@ -319,6 +359,17 @@ def test_a_worker_knows_who_it_is(runtime, log):
     assert seen.next() == identify(pid_of(runtime))
     tree.stop()
     assert tree.wait(WAIT_MS) is not None
+
+
+@pytest.mark.parametrize("too_late", [False, True])
+def test_a_worker_that_dies_at_once_fails_the_start(runtime, log, monkeypatch, too_late):
+    """A process that is gone before anybody has looked at it is a death like any other."""
+    if too_late:
+        monkeypatch.setattr("lorch_actors.actors.process_host.identify", lambda pid: None)
+    spec = child(Front, "front", log=log, create=functools.partial(os._exit, 3))
+    tree = start_tree(runtime, child(Supervisor, "top", children=[spec]))
+
+    assert "the worker of front: its process died" in str(tree.wait(WAIT_MS))
 
 
 def test_a_worker_that_cannot_be_sent_over_fails_the_start(runtime, log):
