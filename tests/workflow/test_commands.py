@@ -3,6 +3,7 @@
 import hashlib
 import json
 
+import pytest
 from agent_scripts import APPROVED, PASS, Say, playing
 from harness import SNAPSHOT, World, played
 
@@ -82,12 +83,15 @@ def test_further_keys_of_a_task_are_handed_to_its_agents():
     assert ({"goal", "hints", "run_id", "round"}, 3) == (set(command.inputs), command.priority)
 
 
-def test_deadlines_are_those_of_the_agents_settings():
+@pytest.mark.parametrize(
+    ("given", "wait_ms"), [(2.5, 2500), (-1, 600_000), (0, 600_000), (10**30, 600_000), ("9", 600_000)]
+)
+def test_deadlines_are_those_of_the_agents_settings(given, wait_ms):
     """A configured timeout counts from the delivery; values that make no sense are passed over."""
-    world = World(playing(implement=[()]), agent_settings={"builder": {"timeouts_s": {"implement": 2.5}}}).start()
+    world = World(playing(implement=[()]), agent_settings={"builder": {"timeouts_s": {"implement": given}}}).start()
     world.play_until(lambda w: w.commands())
 
-    assert world.ask().wake_after_ms == 2500
+    assert world.ask().wake_after_ms == wait_ms
 
 
 def test_a_lost_delivery_changes_nothing_but_delivery_attempt_and_deadline():

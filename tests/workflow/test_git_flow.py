@@ -1,7 +1,7 @@
 """Commits at the end of tasks: intent, result, crash in between, and what happens when git refuses."""
 
 import pytest
-from agent_scripts import PASS, error, playing
+from agent_scripts import APPROVED, CHANGES, PASS, error, playing
 from harness import RUN_ID, World, played
 
 from lorch_actors.protocol.documents import RunStatus
@@ -74,6 +74,18 @@ def test_a_retry_after_git_failed_goes_on(git_answers):
 
     assert world.run.status == RunStatus.COMPLETED
     assert world.actions() == ["implement", "review", "update_spec"] * 2
+
+
+def test_a_commit_that_fails_again_and_again_is_all_that_is_retried():
+    """Rounds and steps of the finished work stay as they were."""
+    script = playing(review=[CHANGES, APPROVED])
+    world = played(script, git=GIT, git_answers=["", "disk full", "disk full"])
+    for _ in range(2):
+        world.crash(retry_failed=True).play()
+
+    assert world.run.status == RunStatus.COMPLETED
+    assert world.actions() == ["implement", "review", "implement_changes", "review", "update_spec"]
+    assert world.run.tasks["T-1"].rounds == 2
 
 
 def test_steps_of_a_task_done_anew_share_no_key_with_the_first_time():

@@ -64,6 +64,7 @@ def test_every_settled_step_has_a_valid_and_complete_receipt():
     assert [each.tests for each in receipts] == [{"status": "pass"}, None, {"status": "pass"}, None, None]
     assert [artifact.path for artifact in receipts[0].artifacts] == ["src/a.py"]
     assert {"do"} == {each.instruction for each in receipts}
+    assert [len(each.events) for each in receipts] == [2, 2, 1, 1, 1]
 
 
 def test_the_settling_event_is_the_last_of_a_receipt():

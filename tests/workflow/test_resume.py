@@ -153,7 +153,7 @@ def test_a_limit_of_no_deaths_lets_a_run_without_any_pass():
     """`policy.max_orchestrator_deaths` 0 gives up at the first death, not before."""
     world = World(playing(implement=[()]), policy={"max_orchestrator_deaths": 0}).start()
     world.play_until(lambda w: w.commands())
-    assert world.run.task.ended is False
+    assert world.ask().orders == ()
     world.crash().play()
 
     assert world.failure() == "orchestrator_crash_loop"
@@ -169,6 +169,30 @@ def test_orderly_stops_are_no_deaths():
 
     assert world.run.status == RunStatus.COMPLETED
     assert {command.retry.attempt for command in world.commands()} == {0}
+
+
+def test_an_orderly_stop_whose_agents_were_not_heard_of_again_is_no_death_either():
+    """`run_stopped` in the ledger is enough, whatever became of the agents' exits."""
+    world = World(playing(implement=[()] * 7 + [PASS])).start()
+    for stop in range(1, 8):
+        world.play_until(lambda w, n=stop: len(w.commands()) == n)
+        world.system(RunStopped(stop, "signal", "asked to stop"))
+        world.crash()
+    world.play()
+
+    assert world.run.status == RunStatus.COMPLETED
+
+
+def test_the_drift_check_knows_every_path_that_a_step_has_claimed():
+    """Claims of all steps of the task add up."""
+    script = playing(
+        implement=[DONE],
+        review=[Say("review.completed", "changes_requested", artifacts=("reviews/T-1.json",)), APPROVED],
+    )
+    world = World(script).start().play_until(lambda w: len(w.settled) == 2).crash()
+    check = world.ask().orders[-1]
+
+    assert sorted(check.claimed) == ["reviews/T-1.json", "src/a.py"]
 
 
 def test_what_an_agent_says_when_it_is_asked_to_go_is_no_failure():
