@@ -89,7 +89,9 @@ def orchestrate(argv: Sequence[str], link: Any) -> int:
 
 
 def _invoke(argv: list[str], link: Any) -> int:
-    code = commands.main(args=argv, prog_name="lorch", standalone_mode=False, obj=link)
+    # not `commands.main`: it turns a reader that has gone into exit code 1
+    with commands.make_context("lorch", argv, obj=link) as context:
+        code = commands.invoke(context)
     return code if isinstance(code, int) else ExitCode.DONE
 
 

@@ -131,8 +131,8 @@ def verify_command(run_id: str | None, *, listing: bool) -> int:
 def rebuild_command(run_id: str | None) -> None:
     """Write run state, index, receipts and transcripts again from the ledger; takes the run lock."""
     from lorch_actors.cli.documents import RebuildDocument
-    from lorch_actors.records.rebuild import rebuild
     from lorch_actors.protocol.times import to_timestamp
+    from lorch_actors.records.rebuild import rebuild
     from lorch_actors.storage import locks
 
     workspace = _existing(place().workspace)

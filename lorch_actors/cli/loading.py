@@ -21,7 +21,7 @@ _SET_UP: Final = "`lorch init` writes one with the commands of your project; `lo
 def read_bytes(file: Path) -> bytes:
     """Return what the file holds. Raises `ConfigError` when it is absent or cannot be read."""
     try:
-        data = disk.read_file(file, CONFIGURATION_MAX_BYTES)
+        data = disk.read_file(os.path.realpath(file), CONFIGURATION_MAX_BYTES)
     except IsADirectoryError:
         data = None
     if data is None:

@@ -1,5 +1,6 @@
 """`show` and `transcript`: what a run did, step by step, and what its console showed."""
 
+import re
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from lorch_actors.cli.documents import ShowDocument, StepLine
-    from lorch_actors.protocol.documents import IndexRow, Receipt
+    from lorch_actors.protocol.documents import Receipt
     from lorch_actors.storage.workspace import Workspace
 
 RECEIPT_MAX_BYTES: Final = 64 << 20
 TRANSCRIPT_MAX_BYTES: Final = 1 << 30
+
+_STEP: Final = re.compile(r"step-([0-9]{1,18})\.json\Z")
 
 
 @click.command("show")
@@ -29,12 +32,13 @@ def show_command(run_id: str, task_id: str | None) -> None:
     from lorch_actors.cli.documents import ShowDocument
     from lorch_actors.cli.views import task_line
     from lorch_actors.records import history
+    from lorch_actors.storage.ledger import read_lines
 
     workspace = place().workspace
     run = history.load_run(workspace, run_id).run
     if task_id is not None and task_id not in run.tasks:
         raise UsageError(f"run {run_id} has no task {task_id!r}", remedy=f"Its tasks are: {', '.join(run.tasks)}.")
-    row = next((row for row in history.rows(workspace) if row.run_id == run.run_id), None)
+    links = {line.seq: line.chain for line in read_lines(workspace.ledger(run.run_id), run.run_id)}
     tasks = [task for task in run.tasks.values() if task_id in (None, task.task_id)]
     document = ShowDocument(
         run_id=run.run_id,
@@ -42,23 +46,27 @@ def show_command(run_id: str, task_id: str | None) -> None:
         started_at=run.started_at,
         completed_at=run.completed_at,
         tasks=[task_line(task) for task in tasks],
-        steps=[line for task in tasks for line in _steps(workspace, row, task.task_id)],
+        steps=[line for task in tasks for line in _steps(workspace, links, task.task_id)],
     )
     output().result(document, _show_text(document))
 
 
-def _steps(workspace: "Workspace", row: "IndexRow | None", task_id: str) -> "Iterator[StepLine]":
-    """Yield the settled steps of one task in that run, from the receipts that the index says are its own."""
+def _steps(workspace: "Workspace", links: dict[int, str], task_id: str) -> "Iterator[StepLine]":
+    """Yield the settled steps of one task in one run.
+
+    links: the chain of every entry of that run. A receipt names the entry it stands for, and so its run.
+    """
     from lorch_actors.cli.views import step_line
 
-    if row is None or task_id not in row.first_steps:
-        return
-    for step in range(row.first_steps[task_id], row.last_steps.get(task_id, 0) + 1):
-        path = workspace.receipt(task_id, step)
-        yield step_line(_receipt(path, row.run_id), str(path.relative_to(workspace.root)))
+    directory = workspace.receipts(task_id)
+    names = [(int(found[1]), found[0]) for path in directory.glob("step-*.json") if (found := _STEP.match(path.name))]
+    for _, name in sorted(names):
+        receipt = _receipt(directory / name)
+        if links.get(receipt.seq) == receipt.chain:
+            yield step_line(receipt, str((directory / name).relative_to(workspace.root)))
 
 
-def _receipt(path: "Path", run_id: str) -> "Receipt":
+def _receipt(path: "Path") -> "Receipt":
     import msgspec
 
     from lorch_actors.protocol.documents import Receipt
@@ -69,7 +77,7 @@ def _receipt(path: "Path", run_id: str) -> "Receipt":
         return msgspec.json.decode(content or b"", type=Receipt)
     except msgspec.DecodeError as error:
         what = "the receipt is not there" if content is None else f"is not a receipt: {error}"
-        raise LorchError(what, where=str(path), remedy=f"`lorch rebuild --run {run_id}` writes it again.") from None
+        raise LorchError(what, where=str(path), remedy="`lorch rebuild` writes it again.") from None
 
 
 def _show_text(document: "ShowDocument") -> str:
