@@ -62,7 +62,9 @@ def _git_lines(run: Run, workspace: str, *, here: bool) -> list[NextLine]:
         return []
     git = "git" if here else f"git -C {shlex.quote(workspace)}"
     start = shlex.quote(run.git.start_branch or run.git.base)
-    lines = [NextLine(command=f"{git} log --stat {run.git.base[:12]}..{run.git.branch}", does="the work, a commit a task")]
+    lines = [
+        NextLine(command=f"{git} log --stat {run.git.base[:12]}..{run.git.branch}", does="the work, a commit a task")
+    ]
     if run.git.start_branch:
         merge = f"{git} checkout {start} && {git} merge {run.git.branch}"
         lines.append(NextLine(command=merge, does="take it over"))
