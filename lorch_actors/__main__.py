@@ -11,7 +11,7 @@ from lorch_actors.cli.routing import route
 
 if TYPE_CHECKING:
     from lorch_actors.errors import LorchError
-    from lorch_actors.guardian_link import GuardianLink
+    from lorch_actors.guardian.link import GuardianLink
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +33,8 @@ def _orchestrate(argv: Sequence[str], link: "GuardianLink") -> int:
 
 
 def _show(error: "LorchError", *, as_json: bool) -> None:
-    from lorch_actors import console
     from lorch_actors.cli.output import print_error
+    from lorch_actors.guardian import console
 
     try:
         print_error(error, error.exit_code, json=as_json)

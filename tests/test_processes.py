@@ -12,7 +12,8 @@ from contextlib import suppress
 
 import pytest
 
-from lorch_actors import hunt, proc, processes
+from lorch_actors import processes
+from lorch_actors.processes import hunt, proc
 
 WAIT_S = 10
 PROLOGUE = (

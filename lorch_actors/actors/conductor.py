@@ -35,7 +35,7 @@ from lorch_actors.actors.ring import (
 from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.actors.runtime import Timer
 from lorch_actors.errors import StorageError
-from lorch_actors.guardian_link import GuardianLink
+from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import Entry, Event
 from lorch_actors.records.history import Loaded, entries

@@ -31,7 +31,7 @@ from lorch_actors.workflow.system import FileRef, GitPlan, ProcessRef, RunResume
 
 if TYPE_CHECKING:
     from lorch_actors.cli.request import RunRequest
-    from lorch_actors.guardian_link import GuardianLink
+    from lorch_actors.guardian.link import GuardianLink
 
 TASKS_INLINE_BYTES: Final = 128 * 1024
 TASKS_FILE_MAX_BYTES: Final = 1 << 30

@@ -50,7 +50,7 @@ from lorch_actors.workflow.system import ProcessRef
 
 if TYPE_CHECKING:
     from lorch_actors.cli.request import RunRequest
-    from lorch_actors.guardian_link import GuardianLink
+    from lorch_actors.guardian.link import GuardianLink
 
 PRELOAD: Final = (
     "lorch_actors.actors.ledger_writer",

@@ -40,7 +40,10 @@ class KeeperPlace:
 
 
 class RunStateWorker(Worker):
-    """Folds and writes. Messages: ``{"catch_up": seq}``, ``{"lines": […], "end": offset}``, ``{"flush": checkpoint?}``."""
+    """Folds and writes.
+
+    Messages: ``{"catch_up": seq}``, ``{"lines": […], "end": offset}``, ``{"flush": whether with a checkpoint}``.
+    """
 
     def __init__(self, place: KeeperPlace) -> None:
         self._place = place

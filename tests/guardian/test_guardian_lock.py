@@ -8,9 +8,10 @@ import signal
 
 import pytest
 
-from lorch_actors import guardian_lock, processes
+from lorch_actors import processes
 from lorch_actors.errors import InterruptedRun
-from lorch_actors.guardian_lock import GuardianLock
+from lorch_actors.guardian import lock as guardian_lock
+from lorch_actors.guardian.lock import GuardianLock
 
 
 def test_a_second_run_is_refused_and_told_who_holds_the_workspace(under_guard, tmp_path):

@@ -10,7 +10,7 @@ from lorch_actors import __main__ as program
 from lorch_actors import guardian
 from lorch_actors.cli import app
 from lorch_actors.errors import UsageError
-from lorch_actors.guardian_order import Limits, read_order
+from lorch_actors.guardian.order import Limits, read_order
 
 CHECKOUT = Path(__file__).parents[2]
 

@@ -10,9 +10,9 @@ from collections.abc import Container
 from functools import cache
 from typing import Final, NamedTuple
 
-from lorch_actors import proc
-from lorch_actors.hunt import end_all
-from lorch_actors.proc import children, descendants, environment_marker, marked
+from lorch_actors.processes import proc
+from lorch_actors.processes.hunt import end_all
+from lorch_actors.processes.proc import children, descendants, environment_marker, marked
 
 __all__ = [
     "ProcessIdentity",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from lorch_actors.cli.routing import locate, route
 from lorch_actors.errors import UsageError
-from lorch_actors.guardian_link import GuardianLink
+from lorch_actors.guardian.link import GuardianLink
 
 Orchestrate = Callable[[Sequence[str], GuardianLink], int]
 """What runs in the orchestrator process: command line without program name, and link; returns the exit code."""

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import count
 from typing import Final
 
-from lorch_actors import proc
+from lorch_actors.processes import proc
 
 _MAX_HANDLES: Final = 256
 """Pidfds held at a time; whoever else is found is taken in the next round."""

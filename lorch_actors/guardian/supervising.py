@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, NoReturn
 
-from lorch_actors import console, processes
+from lorch_actors import processes
 from lorch_actors.errors import ExitCode, InterruptedRun, LockedError, LorchError
-from lorch_actors.guardian_link import GuardianLink, hear
-from lorch_actors.guardian_lock import GuardianLock
-from lorch_actors.guardian_order import Limits, Orchestrate, Order, read_order
-from lorch_actors.signals import SignalFile
+from lorch_actors.guardian import console
+from lorch_actors.guardian.link import GuardianLink, hear
+from lorch_actors.guardian.lock import GuardianLock
+from lorch_actors.guardian.order import Limits, Orchestrate, Order, read_order
+from lorch_actors.guardian.signals import SignalFile
 
 __all__ = ["RUN_ID_VARIABLE", "UNCAUGHT", "GuardianLink", "Limits", "Orchestrate", "guard"]
 
