@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from lorch_actors.cli.routing import route
+from lorch_actors import leave_working_directory
 
 if TYPE_CHECKING:
     from lorch_actors.errors import LorchError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line (without the program's name; that of this process by default); return the exit code."""
+    leave_working_directory()
+    from lorch_actors.cli.routing import route
+
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not route(arguments).orchestrated:
         from lorch_actors.cli import app

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from lorch_actors import processes
+from lorch_actors.actors.process_host import helper_pids
 from lorch_actors.actors.runtime import Reactor
 from lorch_actors.processes import ProcessIdentity
 
@@ -169,12 +170,6 @@ def _is_stray(pid: int) -> bool:
 
 
 def reap_strays() -> None:
-    """Reap children that were adopted from agents and have ended; what an actor waits for is left alone."""
-    from multiprocessing import forkserver, resource_tracker
-
-    servers = {
-        getattr(forkserver._forkserver, "_forkserver_pid", None),  # noqa: SLF001 - nothing public tells it
-        getattr(resource_tracker._resource_tracker, "_pid", None),  # noqa: SLF001
-    }
+    """Reap children that were adopted from agents and have ended; what somebody waits for is left alone."""
     with _BEGINNING:
-        processes.reap_adopted(_OWNED | {pid for pid in servers if pid is not None})
+        processes.reap_adopted(_OWNED | helper_pids())

@@ -47,6 +47,7 @@ from lorch_actors.workflow.state import LOOP_ROLES, Moment
 from lorch_actors.workflow.system import ProcessRef, RunStopped, event_of
 
 BEAT_MS: Final = 2000
+BEAT_EVERY_ENTRIES: Final = 100_000
 END_MS: Final = 10_000
 RESTARTED: Final = "system.actor_restarted"
 
@@ -133,6 +134,8 @@ class Conductor(Actor):
         for entry, position in entries(self._score.ledger, run_id, after=self._position, upto_seq=upto_seq):
             self._run = fold(self._run, replace(entry, heard_ms=now_ms))
             self._position = position
+            if entry.seq % BEAT_EVERY_ENTRIES == 0:
+                self._score.link.beat()
         if self._run.process != self._score.process:
             self.tell(LEDGER, Append(self._score.opening))
 

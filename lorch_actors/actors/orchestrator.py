@@ -20,7 +20,7 @@ from lorch_actors import processes
 from lorch_actors.actors import agent_process, ring
 from lorch_actors.actors.agent import AgentActor, Part
 from lorch_actors.actors.child import ChildSpec, Restart, Strategy, child
-from lorch_actors.actors.conductor import Conductor, Score
+from lorch_actors.actors.conductor import BEAT_MS, Conductor, Score
 from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWriter
 from lorch_actors.actors.messages import Crash
 from lorch_actors.actors.opening import (
@@ -61,6 +61,7 @@ HALT_MS: Final = 15_000
 STOP_MS: Final = 10_000
 SWEEP_S: Final = 0.8
 CONSOLE_S: Final = 1.0
+AT_ONCE_MS: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,8 @@ def run_orchestrator(request: "RunRequest", link: "GuardianLink") -> ExitCode:
     held_before = holder.get("run_id") if isinstance(holder.get("run_id"), str) else None
     run_id = choose_run(request, link, workspace, held_before)
     link.beat()
+    os.environ[agent_process.RUN_ID_VARIABLE] = run_id or ""
+    os.chdir("/")  # what runs here must find no modules in the workspace, which agents write to
     started_at = to_timestamp(_wall_ms())
     with locks.hold(workspace.lock, locks.this_process(run_id or "", started_at)):
         workspace.remove_leftovers()
@@ -157,7 +160,7 @@ class Orchestrator:
         self._runtime = start_runtime(preload=PRELOAD)
         self._console = console_for(quiet=request.quiet, json=request.json)
         self._run = opening.loaded.run
-        self._stop_asked = False
+        self._stop_asked_ms: int | None = None
 
     def play(self) -> ExitCode:
         """Run to the end, whichever it is."""
@@ -288,9 +291,10 @@ class Orchestrator:
                     self._runtime.tell(ring.CONDUCTOR, ring.Halt(FailureCode.STORAGE_FAILED, message))
                     return ExitCode.INTERRUPTED, InterruptedRun(message, remedy=remedy or RESUME)
                 case SignalCame(number):
-                    if self._stop_asked:
+                    if self._stop_asked_ms is None:
+                        self._halt(signal.Signals(number).name)
+                    elif self._runtime.clock.steady_ms() - self._stop_asked_ms > AT_ONCE_MS:
                         return ExitCode.INTERRUPTED, InterruptedRun("stopped at once", remedy=RESUME)
-                    self._halt(signal.Signals(number).name)
                 case GuardianLost():
                     self._end_everything()
                     return ExitCode.INTERRUPTED, InterruptedRun("the guardian was killed", remedy=RESUME)
@@ -302,8 +306,11 @@ class Orchestrator:
                     agent_process.reap_strays()
 
     def _halt(self, why: str) -> None:
-        """Finish writing and stop resumably; a second signal does not wait for that."""
-        self._stop_asked = True
+        """Finish writing and stop resumably; a second signal does not wait for that.
+
+        One that was sent to the whole group arrives twice within a moment, once by way of the guardian.
+        """
+        self._stop_asked_ms = self._runtime.clock.steady_ms()
         if not self._request.quiet:
             print("lorch: stopping; once more stops at once", file=sys.stderr)
         self._runtime.tell(ring.CONDUCTOR, ring.Halt(FailureCode.SIGNAL, f"stopped by {why}"))
@@ -313,7 +320,11 @@ class Orchestrator:
     def _stop(self, tree: Tree) -> None:
         """Stop the tree in reverse order; then whatever is left goes without being asked."""
         tree.stop()
-        if tree.wait(STOP_MS) is None:
+        for _ in range(STOP_MS // BEAT_MS):
+            self._link.beat()
+            if tree.wait(BEAT_MS) is not None:
+                break
+        else:
             tree.abandon()
         self._end_everything()
         self._runtime.close()

@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from lorch_actors import leave_working_directory
+
 
 def _mockagent(arguments: Sequence[str]) -> int:
     from lorch_actors.agents.mockagent import main
@@ -22,6 +24,7 @@ AGENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"mockagent": _mockag
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the agent that is named first, with the rest of the arguments; return its exit code."""
+    leave_working_directory()
     arguments = list(sys.argv[1:] if argv is None else argv)
     name = arguments[0] if arguments else "--help"
     if name in AGENTS:

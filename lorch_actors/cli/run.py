@@ -193,10 +193,12 @@ def _with_output(request: RunRequest) -> RunRequest:
 
 
 def _closing(to: "Output", workspace: Path) -> Callable[["Run", int], None]:
+    here = workspace == Path.cwd()
+
     def closing(run: "Run", code: int) -> None:
         from lorch_actors.cli.report import report, report_text
 
-        document = report(run, code, str(workspace), here=workspace == Path.cwd())
+        document = report(run, code, str(workspace), here=here)
         to.result(document, "" if to.quiet else report_text(document))
 
     return closing
