@@ -25,7 +25,6 @@ MAY_IMPORT = {
         "guardian.link",  # the orchestrator's ends of what ties it to its guardian
         "guardian.signals",
         "guardian.console",
-        "cli.request",  # the plain value in which the command line hands over what is asked for
     },
     "agents": {
         "protocol",

@@ -22,7 +22,6 @@ from lorch_actors.processes import ProcessIdentity
 
 AGENT_ID_VARIABLE: Final = "LORCH_AGENT_ID"
 RUN_ID_VARIABLE: Final = "LORCH_RUN_ID"
-PIECE_BYTES: Final = 64 * 1024
 SWEEP_S: Final = 2.0
 
 _BEGINNING: Final = threading.Lock()

@@ -12,45 +12,27 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
-
-from msgspec.structs import replace
+from typing import Any, Final
 
 from lorch_actors import processes
 from lorch_actors.actors import agent_process, ring
-from lorch_actors.actors.agent import AgentActor, Part
-from lorch_actors.actors.child import ChildSpec, Restart, Strategy, child
-from lorch_actors.actors.conductor import BEAT_MS, Conductor, Score
-from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWriter
+from lorch_actors.actors.child import ChildSpec
+from lorch_actors.actors.conductor import BEAT_MS
 from lorch_actors.actors.messages import Crash
-from lorch_actors.actors.opening import (
-    Opening,
-    Settled,
-    choose_run,
-    end_leftovers,
-    open_run,
-    planned_tasks,
-    this_process,
-)
-from lorch_actors.actors.restart_recorder import RestartRecorder
-from lorch_actors.actors.run_state_keeper import KeeperPlace, RunStateKeeper
-from lorch_actors.actors.runtime import Runtime, start_runtime
-from lorch_actors.actors.snapshotter import Snapshotter, TreePlace
-from lorch_actors.actors.supervisor import Supervisor
-from lorch_actors.actors.transcript import Console, Transcript, console_for
+from lorch_actors.actors.opening import Opening, Settled, this_process
+from lorch_actors.actors.request import RunRequest
+from lorch_actors.actors.resuming import choose_run, end_leftovers, open_run
+from lorch_actors.actors.run_tree import RunTree
+from lorch_actors.actors.runtime import start_runtime
+from lorch_actors.actors.transcript import console_for
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchError
+from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.records.history import vouched
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
-from lorch_actors.workflow.state import LOOP_ROLES, Run
 from lorch_actors.workflow.system import ProcessRef
-
-if TYPE_CHECKING:
-    from lorch_actors.cli.request import RunRequest
-    from lorch_actors.guardian.link import GuardianLink
 
 PRELOAD: Final = (
     "lorch_actors.actors.ledger_writer",
@@ -106,7 +88,7 @@ class Inbox:
         return self._messages.get()
 
 
-def run_orchestrator(request: "RunRequest", link: "GuardianLink") -> ExitCode:
+def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
     """Carry out a run or its resumption to the end; return the exit code. Raises LorchError for what is refused."""
     processes.set_name("lorch-orchestra")
     processes.set_child_subreaper()
@@ -130,7 +112,7 @@ def run_orchestrator(request: "RunRequest", link: "GuardianLink") -> ExitCode:
         return Orchestrator(request, link, workspace, opening, process, started_at).play()
 
 
-def _say_settled(request: "RunRequest", settled: Settled) -> ExitCode:
+def _say_settled(request: RunRequest, settled: Settled) -> ExitCode:
     if settled.run is not None:
         request.closing(settled.run, settled.code)
     elif settled.message and not request.quiet:
@@ -143,8 +125,8 @@ class Orchestrator:
 
     def __init__(
         self,
-        request: "RunRequest",
-        link: "GuardianLink",
+        request: RunRequest,
+        link: GuardianLink,
         workspace: Workspace,
         opening: Opening,
         process: ProcessRef,
@@ -168,7 +150,7 @@ class Orchestrator:
         runtime.directory.register(ring.MAIN, self._inbox)
         with _signals(self._inbox):
             runtime.reactor.watch_process(link.pidfd, lambda: self._inbox.tell(GuardianLost()), ring.MAIN)
-            tree = start_tree(runtime, self._root())
+            tree = start_tree(runtime, self._tree())
             if runtime.directory.when_free(ring.RUN_SUPERVISOR, lambda: self._inbox.tell(TreeEnded())):
                 self._inbox.tell(TreeEnded())
             code, error = self._wait(tree)
@@ -176,103 +158,9 @@ class Orchestrator:
         self._say_end(code, error)
         return code
 
-    # -- the tree -----------------------------------------------------------------------------------------------
-
-    def _root(self) -> ChildSpec:
-        """Return the spec of the run supervisor: the ledger first, and with it, when its front fails, the ring."""
-        opening, policy = self._opening, self._opening.policy
-        limits: dict[str, Any] = {
-            "intensity": policy.supervisor.restarts,
-            "period_ms": round(policy.supervisor.period_s * 1000),
-            "report_to": RestartRecorder.NAME,
-        }
-        agents = child(Supervisor, ring.AGENT_SUPERVISOR, children=[self._agent(role) for role in LOOP_ROLES], **limits)
-        around = child(
-            Supervisor, ring.RING_SUPERVISOR, children=[*self._projections(), agents, *self._core()], **limits
-        )
-        run_id = opening.run_id
-        place = LedgerPlace(
-            path=self._workspace.ledger(run_id),
-            lock=self._workspace.ledger_lock(run_id),
-            run_id=run_id,
-            started_at=self._started_at,
-            vouched=vouched(self._workspace, run_id),
-        )
-        stall_ms = round(policy.worker_stall_s * 1000)
-        recorder = child(RestartRecorder, RestartRecorder.NAME, run_id=run_id)
-        ledger = child(LedgerWriter, ring.LEDGER, place=place, seen=opening.loaded.recent_ids, stall_ms=stall_ms)
-        return child(
-            Supervisor,
-            ring.RUN_SUPERVISOR,
-            children=[recorder, ledger, replace_timeouts(around)],
-            strategy=Strategy.REST_FOR_ONE,
-            shutdown_ms=STOP_MS,
-            start_timeout_ms=60_000,
-            **limits,
-        )
-
-    def _projections(self) -> list[ChildSpec]:
-        opening, workspace, run_id = self._opening, self._workspace, self._opening.run_id
-        policy = opening.policy
-        stall_ms = round(policy.worker_stall_s * 1000)
-        tree = TreePlace(
-            root=workspace.root,
-            run_id=run_id,
-            include=opening.include,
-            exclude=opening.exclude,
-            verify=policy.verify_artifacts,
-            artifact_max_bytes=policy.artifact_max_bytes,
-        )
-        keeper = KeeperPlace(workspace.root, run_id, self._started_at)
-        return [
-            child(RunStateKeeper, ring.RUN_STATE, place=keeper, stall_ms=stall_ms),
-            child(Snapshotter, ring.SNAPSHOTTER, place=tree, stall_ms=stall_ms),
-            child(
-                Transcript,
-                ring.TRANSCRIPT,
-                ledger=workspace.ledger(run_id),
-                run_id=run_id,
-                path=workspace.transcript(run_id),
-                console=self._console,
-            ),
-        ]
-
-    def _core(self) -> list[ChildSpec]:
-        opening = self._opening
-        run = opening.loaded.run
-        if run.started and len(run.tasks) < run.task_count:
-            run = replace(run, planned=planned_tasks(self._workspace, run))
-        score = Score(
-            root=self._workspace.root,
-            ledger=self._workspace.ledger(opening.run_id),
-            loaded=type(opening.loaded)(run, opening.loaded.position),
-            opening=opening.event,
-            process=self._process,
-            link=self._link,
-        )
-        return [child(Conductor, ring.CONDUCTOR, score=score, start_timeout_ms=60_000)]
-
-    def _agent(self, role: Any) -> ChildSpec:
-        opening = self._opening
-        settings = opening.agents[role]
-        own = {
-            "LORCH_AGENT_TYPE": role,
-            "AGENT_TYPE": role,
-            "LORCH_RUN_ID": opening.run_id,
-            "LORCH_WORKSPACE": str(self._workspace.root),
-            "LORCH_HEARTBEAT_INTERVAL_S": f"{settings.heartbeat_interval_s:g}",
-        }
-        part = Part(
-            role=role,
-            run_id=opening.run_id,
-            cmd=tuple(settings.cmd),
-            env={**os.environ, **settings.env, **own},
-            heartbeat_interval_s=settings.heartbeat_interval_s,
-            workspace=self._workspace.root,
-            log=self._workspace.log(role, opening.run_id),
-            policy=opening.policy,
-        )
-        return child(AgentActor, role, part=part, redactor=opening.redactor, shutdown_ms=STOP_MS)
+    def _tree(self) -> ChildSpec:
+        plan = RunTree(self._workspace, self._opening, self._process, self._started_at, self._link, self._console)
+        return plan.root()
 
     # -- until the end ------------------------------------------------------------------------------------------
 
@@ -345,11 +233,6 @@ class Orchestrator:
 RESUME: Final = "`python -m lorch_actors resume` goes on with it."
 
 
-def replace_timeouts(spec: ChildSpec) -> ChildSpec:
-    """Return the spec with time for a long ledger to be folded before it counts as hanging."""
-    return ChildSpec(spec.name, spec.start, Restart.PERMANENT, STOP_MS, 60_000)
-
-
 def _why(tree: Tree) -> LorchError:
     reason = tree.wait(0)
     if isinstance(reason, Crash) and isinstance(reason.exception, LorchError):
@@ -379,6 +262,3 @@ def _wall_ms() -> int:
     import time
 
     return time.time_ns() // 1_000_000
-
-
-__all__ = ["Console", "Orchestrator", "Run", "Runtime", "run_orchestrator"]

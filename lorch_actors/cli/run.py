@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lorch_actors.actors.request import RunRequest
 from lorch_actors.cli.options import Place, global_options, keep_alive, output, place
-from lorch_actors.cli.request import RunRequest
 from lorch_actors.cli.routing import free_demo_directory
 from lorch_actors.errors import ConfigError, UsageError
 

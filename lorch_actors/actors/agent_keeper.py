@@ -1,0 +1,274 @@
+"""Keeping one process of an agent: started when told, watched, and gone with all it started before its end is recorded.
+
+What is said to the process and heard from it is the business of the agent actor, which is built on this.
+"""
+
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final
+
+from lorch_actors.actors.agent_log import AgentLog
+from lorch_actors.actors.agent_pipes import Pipes
+from lorch_actors.actors.agent_process import AgentProcess
+from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.messages import LATER, Call, Shutdown
+from lorch_actors.actors.ring import LEDGER, Append
+from lorch_actors.actors.runtime import Timer
+from lorch_actors.errors import FailureCode
+from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.ids import incarnation_id
+from lorch_actors.protocol.messages import AgentRole
+from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.workflow.system import (
+    AgentExited,
+    AgentHung,
+    AgentStarted,
+    AgentStartFailed,
+    Payload,
+    ProcessRef,
+    event_of,
+)
+
+DRAIN_MS: Final = 2000
+GRACE_MS: Final = 2000
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one agent is started with. env: the whole environment of its process."""
+
+    role: AgentRole
+    run_id: str
+    cmd: tuple[str, ...]
+    env: Mapping[str, str]
+    heartbeat_interval_s: float
+    workspace: Path
+    log: Path
+    policy: Policy
+
+
+class Phase(Enum):
+    """Where the process stands."""
+
+    DOWN = "down"
+    UP = "up"
+    ENDING = "ending"  # asked to go: end of input, then SIGTERM, then SIGKILL
+    DRAINING = "draining"  # dead; its last words are being read
+
+
+class ProcessKeeper(Actor):
+    """See the module. Subclasses override ``on_up``, ``on_piece`` and ``on_drained``."""
+
+    def __init__(self, context: ActorContext, *, part: Part, redactor: Redactor) -> None:
+        super().__init__(context)
+        self._part = part
+        self._redactor = redactor
+        self._phase = Phase.DOWN
+        self._process: AgentProcess | None = None
+        self._pipes: Pipes | None = None
+        self._log: AgentLog | None = None
+        self._retired = False  # no further process is started
+        self._leaving = False  # the actor ends with its process
+        self._why = ""
+        self._timers: dict[str, Timer] = {}
+        context.fence.on_cut(self._kill)
+
+    # -- for the subclass ---------------------------------------------------------------------------------------
+
+    def on_up(self, process: AgentProcess) -> None:
+        """Begin with a new process."""
+
+    def on_piece(self, piece: bytes) -> None:
+        """Take a piece of standard output, empty at its end."""
+
+    def on_drained(self) -> None:
+        """Take the last line, if the end of the output never came."""
+
+    # -- life of the actor --------------------------------------------------------------------------------------
+
+    def stopping(self) -> bool:
+        """End the process, then oneself."""
+        self._retired = self._leaving = True
+        if self._phase is Phase.DOWN:
+            return not LATER
+        self._end("the run stops")
+        return LATER
+
+    def cleanup(self) -> None:
+        """Leave no process behind, whatever ended this actor, and have it recorded."""
+        process = self._process
+        if process is not None:
+            process.end_tree()
+            self._record_exit(process, "its actor ended")
+            self._release()
+        if self._log is not None:
+            self._log.close()
+
+    # -- start --------------------------------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        part = self._part
+        agent_id = incarnation_id(part.role, secrets.token_bytes(4))
+        try:
+            process = AgentProcess(
+                part.cmd,
+                workspace=str(part.workspace),
+                env=part.env,
+                agent_id=agent_id,
+                reactor=self.runtime.reactor,
+                owner=self.name,
+            )
+        except (OSError, ValueError) as error:
+            self._append_note(AgentStartFailed(part.role, agent_id, _unstartable(part, error)), agent_id)
+            return
+        self._process = process
+        self._phase = Phase.UP
+        self._why = ""
+        ref = ProcessRef(*process.identity) if process.identity is not None else None
+        self._append_note(AgentStarted(part.role, agent_id, ref), agent_id)
+        self.on_up(process)
+        process.watch(lambda: self.tell_self(Call(lambda: self._on_exit(agent_id))))
+        self._pipes = Pipes(
+            process.stdout,
+            process.stderr,
+            self.runtime.reactor,
+            self.name,
+            on_stdout=lambda piece: self.tell_self(Call(lambda: self._on_stdout(agent_id, piece))),
+            on_stderr=lambda piece: self.tell_self(Call(lambda: self._on_stderr(agent_id, piece))),
+        )
+
+    def _on_stdout(self, agent_id: str, piece: bytes) -> None:
+        if self._current(agent_id) is None or self._pipes is None:
+            return
+        self._pipes.taken(piece)
+        self.on_piece(piece)
+        if self._phase is Phase.DRAINING:
+            if piece:
+                self._drain()
+            else:
+                self._finish_process()
+
+    def _on_stderr(self, agent_id: str, piece: bytes) -> None:
+        if self._current(agent_id) is None or self._log is None or self._pipes is None:
+            return
+        self._log.stderr(agent_id, piece, self.runtime.clock.wall_ms(), last=not piece)
+        self._pipes.stderr_taken(piece)
+
+    # -- end ----------------------------------------------------------------------------------------------------
+
+    def _hang(self, code: FailureCode, message: str) -> None:
+        """Have it recorded that the process is of no use, and end it."""
+        process = self._process
+        if process is None or self._phase is not Phase.UP:
+            return
+        told = f"the {self._part.role} is of no use: {message}"
+        self._append_note(AgentHung(self._part.role, process.agent_id, code, told), process.agent_id)
+        self._end(message)
+
+    def _end(self, why: str) -> None:
+        """Ask the process to go: end of input, then SIGTERM, then SIGKILL to all of it."""
+        process = self._process
+        if process is None or self._phase is not Phase.UP:
+            return
+        self._phase = Phase.ENDING
+        self._why = why
+        process.close_stdin()
+        self._later("grace", GRACE_MS, self._terminate)
+
+    def _terminate(self) -> None:
+        if self._process is not None and self._phase is Phase.ENDING:
+            self._process.terminate()
+            self._later("grace", GRACE_MS, self._kill)
+
+    def _kill(self) -> None:
+        if self._process is not None:
+            self._process.end_tree()
+
+    def _on_exit(self, agent_id: str) -> None:
+        process = self._current(agent_id)
+        if process is None or self._phase in (Phase.DRAINING, Phase.DOWN):
+            return
+        self._cancel_all()
+        self._phase = Phase.DRAINING
+        process.close_stdin()
+        process.end_tree()
+        if self._pipes is not None and self._pipes.ended:
+            self._finish_process()
+        else:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Read on until the end of the output, or until nothing has come for a while although we were reading."""
+        self._later("drain", DRAIN_MS, self._on_drain_overdue)
+
+    def _on_drain_overdue(self) -> None:
+        process, pipes = self._process, self._pipes
+        if process is not None and pipes is not None and (pipes.untaken or process.unread_bytes()):
+            self._drain()  # it is we who have not read
+        else:
+            self._finish_process()
+
+    def _finish_process(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        if self._pipes is None or not self._pipes.ended:
+            self.on_drained()
+        self._record_exit(process, self._why)
+        self._release()
+        if self._leaving:
+            self.finish(Shutdown())
+
+    def _record_exit(self, process: AgentProcess, why: str) -> None:
+        code, signal = process.reap()
+        self._append_note(AgentExited(self._part.role, process.agent_id, code, signal, why), process.agent_id)
+        self._note({"exit": {"code": code, "signal": signal, "reason": why}})
+
+    def _release(self) -> None:
+        self._cancel_all()
+        if self._process is not None:
+            self._process.release()
+        self._process = None
+        self._pipes = None
+        self._phase = Phase.DOWN
+
+    # -- small things -------------------------------------------------------------------------------------------
+
+    def _current(self, agent_id: str) -> AgentProcess | None:
+        process = self._process
+        return process if process is not None and process.agent_id == agent_id else None
+
+    def _append_note(self, note: Payload, agent_id: str) -> None:
+        run_id = self._part.run_id
+        now_ms = self.runtime.clock.wall_ms()
+        event = event_of(note, task_id=run_id, correlation_id=run_id, now_ms=now_ms, cause=(agent_id,))
+        self.tell(LEDGER, Append(event))
+
+    def _note(self, note: dict[str, Any]) -> None:
+        if self._log is not None and self._process is not None:
+            self._log.note(self._process.agent_id, note, self.runtime.clock.wall_ms())
+
+    def _later(self, what: str, delay_ms: int, function: Callable[[], object]) -> None:
+        self._cancel(what)
+        self._timers[what] = self.tell_later(delay_ms, Call(function))
+
+    def _cancel(self, what: str) -> None:
+        timer = self._timers.pop(what, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _cancel_all(self) -> None:
+        for what in list(self._timers):
+            self._cancel(what)
+
+
+def _unstartable(part: Part, error: Exception) -> str:
+    name = part.cmd[0] if part.cmd else ""
+    reason = getattr(error, "strerror", None) or str(error)
+    return (
+        f"the command of the {part.role} cannot be executed: {name!r}: {reason}; "
+        f"correct agents.{part.role}.cmd in lorch.json, `python -m lorch_actors doctor` checks it"
+    )

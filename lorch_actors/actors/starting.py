@@ -1,0 +1,128 @@
+"""Starting a new run: what its first entry says, so that nothing else is needed to resume it."""
+
+import socket
+import sys
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from lorch_actors import __version__
+from lorch_actors.actors.opening import Opening, agent_object, opening_event
+from lorch_actors.actors.request import RunRequest
+from lorch_actors.errors import ConfigError, UsageError
+from lorch_actors.protocol.checksums import checksum
+from lorch_actors.protocol.configuration import Configuration, Policy
+from lorch_actors.protocol.messages import ROLES, Object
+from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.records.history import Loaded, newest_unfinished, next_steps
+from lorch_actors.storage import disk, git
+from lorch_actors.storage.atomic import write_atomic
+from lorch_actors.storage.ledger import Position
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.state import LOOP_ROLES, Run
+from lorch_actors.workflow.system import FileRef, GitPlan, ProcessRef, RunStarted
+
+TASKS_INLINE_BYTES: Final = 128 * 1024
+TASKS_FILE_MAX_BYTES: Final = 1 << 30
+
+
+def start_run(
+    request: RunRequest, workspace: Workspace, run_id: str, process: ProcessRef, redactor: Redactor
+) -> Opening:
+    """Return how a new run starts. Raises UsageError while another is unfinished, ConfigError, StorageError."""
+    if not request.new:
+        unfinished = newest_unfinished(workspace)
+        if unfinished is not None and unfinished != run_id:
+            raise UsageError(
+                f"run {unfinished} is unfinished",
+                remedy="`python -m lorch_actors resume` goes on with it; `run --new` leaves it and starts another.",
+            )
+    configuration = request.configuration
+    _require_loop(configuration)
+    declared = [redactor.object(_declared(task)) for task in request.tasks]
+    plan = _git_plan(workspace.root, run_id, configuration.policy)
+    inline, file = _tasks(workspace, run_id, declared)
+    agents: Object = {role: agent_object(configuration.agents.of(role), redactor) for role in ROLES}
+    note = RunStarted(
+        policy=msgspec.to_builtins(configuration.policy),
+        agents=agents,
+        task_count=len(declared),
+        tasks=inline,
+        tasks_file=file,
+        snapshot=msgspec.to_builtins(configuration.snapshot),
+        on_failure=request.on_failure or ("continue" if plan.mode == "commit" else "stop"),
+        git=plan,
+        first_steps=next_steps(workspace, (task.id for task in request.tasks)),
+        workspace_root=str(workspace.root),
+        host=socket.gethostname(),
+        command=[redactor.text(word) for word in sys.orig_argv],
+        version=__version__,
+        process=process,
+    )
+    return Opening(
+        run_id=run_id,
+        loaded=Loaded(Run(run_id), Position.start(run_id)),
+        event=opening_event(note, run_id, 0),
+        policy=configuration.policy,
+        agents={role: configuration.agents.of(role) for role in LOOP_ROLES},
+        include=tuple(configuration.snapshot.include),
+        exclude=tuple(configuration.snapshot.exclude),
+        redactor=redactor,
+    )
+
+
+def _require_loop(configuration: Configuration) -> None:
+    disabled = [role for role in LOOP_ROLES if not configuration.agents.of(role).enabled]
+    if disabled:
+        raise ConfigError(
+            f"the loop needs {', '.join(disabled)}, which the configuration disables",
+            where="$.agents",
+            remedy=f"Set agents.{disabled[0]}.enabled to true.",
+        )
+
+
+def _declared(task: Any) -> Object:
+    """Return a task as it is declared in the ledger and stands in the inputs of its commands."""
+    declared: Object = {"id": task.id, **task.inputs}
+    if task.priority:
+        declared["priority"] = task.priority
+    if task.expected_outputs:
+        declared["expected_outputs"] = [output.as_object() for output in task.expected_outputs]
+    return declared
+
+
+def _tasks(workspace: Workspace, run_id: str, declared: list[Object]) -> tuple[list[Object] | None, FileRef | None]:
+    """Return the tasks as the first entry holds them; many of them go into a file that the entry names."""
+    content = msgspec.json.encode(declared)
+    if len(content) <= TASKS_INLINE_BYTES:
+        return declared, None
+    path = workspace.requests / f"{run_id}.tasks.json"
+    write_atomic(path, content + b"\n")
+    relative = str(path.relative_to(workspace.root))
+    return None, FileRef(relative, checksum(content + b"\n"), len(content) + 1)
+
+
+def planned_tasks(workspace: Workspace, run: Run) -> list[Object]:
+    """Return the tasks that did not fit into the first entry. Raises ConfigError if their file is not as it was."""
+    file = run.tasks_file
+    if file is None:
+        return run.planned
+    content = disk.read_file(workspace.root / file.path, TASKS_FILE_MAX_BYTES)
+    if content is None or checksum(content) != file.sha256:
+        raise ConfigError(
+            "the file with the tasks of this run is absent or was changed",
+            where=str(workspace.root / file.path),
+            remedy="Put it back; or start anew with `run --new`.",
+        )
+    tasks: list[Object] = msgspec.json.decode(content)
+    return tasks
+
+
+def _git_plan(root: Path, run_id: str, policy: Policy) -> GitPlan:
+    if policy.git == "off":
+        return GitPlan("off", "policy.git is off")
+    found = git.examine(root)
+    if found.mode == "off":
+        return GitPlan("off", found.reason)
+    return GitPlan("commit", "", f"lorch/{run_id}", found.head, found.branch)
