@@ -27,6 +27,8 @@ from lorch_actors.storage.locks import Lock, hold, this_process
 from lorch_actors.workflow.system import RunStarted
 
 LAZY_SYNC_MS: Final = 1000
+LAZY_ENTRIES_MAX: Final = 128
+"""So many wait for each other at most: fewer than what an agent may have under way, else it would wait as well."""
 REMEMBERED_IDS: Final = 65_536
 LOCK_WAIT_S: Final = 5.0
 
@@ -122,6 +124,7 @@ class LedgerWriter(ProcessActor):
         self._chain = place.run_id
         self._seen: dict[str, None] = dict.fromkeys(seen)
         self._sync_timer: Timer | None = None
+        self._unsynced = 0  # entries since the last one that was sent with the request to sync
         self._refused = False
         self._early: list[Append] = []  # what came before the first entry, which says what run this is
 
@@ -178,8 +181,12 @@ class LedgerWriter(ProcessActor):
         line, self._chain = seal(compact, self._seq, durable, self._chain)
         entry = Entry(self._seq, self._chain, message, self.now_ms())
         self._waiting.append(_Waiting(entry, line, append.origin))
-        self.send({"lines": [[self._seq, line]], "sync": append.urgent})
-        if not append.urgent and self._sync_timer is None:
+        self._unsynced += 1
+        is_urgent = append.urgent or self._unsynced >= LAZY_ENTRIES_MAX
+        self.send({"lines": [[self._seq, line]], "sync": is_urgent})
+        if is_urgent:
+            self._unsynced = 0
+        elif self._sync_timer is None:
             self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
         early, self._early = self._early, []
         for one in early:
