@@ -154,17 +154,21 @@ def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> st
 
 
 def next_steps(workspace: Workspace, task_ids: Iterable[str]) -> dict[str, int]:
-    """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped."""
+    """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped.
+
+    Where a ledger cannot be read, the receipts on disk say what it can no longer say.
+    """
     found = rows(workspace, skip_damaged=True)
+    is_whole = len(found) == len(workspace.run_ids())
     steps: dict[str, int] = {}
     for task_id in task_ids:
         last = max((row.last_steps.get(task_id, 0) for row in found), default=0)
-        steps[task_id] = max(last, _last_receipt(workspace, task_id)) + 1
+        steps[task_id] = 1 + (last if is_whole else max(last, _last_receipt(workspace, task_id)))
     return steps
 
 
 def _last_receipt(workspace: Workspace, task_id: str) -> int:
-    """Return the number of the task's last receipt on disk: it may stand for a ledger that is gone."""
+    """Return the number of the task's last receipt on disk."""
     try:
         names = os.listdir(workspace.receipts(task_id))
     except FileNotFoundError:

@@ -74,14 +74,22 @@ def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
         return run
     step = task.step if task.ended else task.step or FIRST_STEP
     task = replace(
-        task,
+        _numbered(task, note.first_step),
         status=TaskStatus.RUNNING,
         step=step,
         rounds=step.round if step else task.rounds,
-        next_step=max(task.next_step, note.first_step),
         started_at=task.started_at or told.occurred_at,
     )
-    return replace(with_task(run, task), current=task.task_id)
+    # What went wrong under the task before says nothing about this one.
+    agents = {role: replace(agent, restarts=0) for role, agent in run.agents.items()}
+    return replace(with_task(run, task), current=task.task_id, agents=agents)
+
+
+def _numbered(task: Task, first_step: int) -> Task:
+    """Return the task with its receipts counted from ``first_step`` on: another run may have counted meanwhile."""
+    next_step = max(task.next_step, first_step)
+    has_settled = task.next_step > task.first_step
+    return replace(task, next_step=next_step, first_step=task.first_step if has_settled else next_step)
 
 
 def _run_resumed(run: Run, note: RunResumed, told: Told) -> Run:
@@ -104,13 +112,13 @@ def _still_to_wait(agent: Agent, told: Told) -> NotBefore | None:
 
 
 def _resumed(task: Task, run: Run, *, clean: bool) -> Task:
-    next_step = max(task.next_step, run.first_steps.get(task.task_id, 1))
+    task = _numbered(task, run.first_steps.get(task.task_id, 1))
     pending = task.pending
     if pending is None:
-        return replace(task, next_step=next_step)
+        return task
     silent = not clean and pending.delivered_to is not None and pending.answer is None
     pending = replace(pending, delivered_to=None, deaths=pending.deaths + silent)
-    return replace(task, next_step=next_step, pending=pending)
+    return replace(task, pending=pending)
 
 
 def _retrying(run: Run) -> Run:
@@ -137,6 +145,7 @@ def _anew(task: Task) -> Task:
         task_id=task.task_id,
         declared=task.declared,
         step=replace(FIRST_STEP if set_aside else task.step, retry_of=task.last_key or task.task_id),
+        first_step=task.first_step,
         next_step=task.next_step,
         attempts=task.attempts,
         last_key=task.last_key,

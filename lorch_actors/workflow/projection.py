@@ -59,15 +59,15 @@ def index_row(run: Run, seq: int, chain: str) -> IndexRow | None:
     """Return the run's row in `index.json` after that entry; None before the run has started."""
     if run.started_at is None:
         return None
-    stepped = {task_id: task.next_step - 1 for task_id, task in run.tasks.items() if task.next_step > 1}
+    stepped = {task_id: task for task_id, task in run.tasks.items() if task.next_step > task.first_step}
     return IndexRow(
         run_id=run.run_id,
         status=run.status,
         tasks={task_id: task.status for task_id, task in run.tasks.items()},
         started_at=run.started_at,
         completed_at=run.completed_at,
-        first_steps={task_id: step for task_id, step in run.first_steps.items() if task_id in run.tasks},
-        last_steps=stepped,
+        first_steps={task_id: task.first_step for task_id, task in stepped.items()},
+        last_steps={task_id: task.next_step - 1 for task_id, task in stepped.items()},
         seq=seq,
         chain=chain,
     )

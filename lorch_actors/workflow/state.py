@@ -167,9 +167,9 @@ class TaskCommit(Struct, frozen=True, omit_defaults=True):
 class Task(Struct, frozen=True, omit_defaults=True):
     """One task: what is asked, where it stands, and the step it needs next.
 
-    next_step: the number of the receipt of the step under way. attempts: commands sent so far, repeats included.
-    ended: its fate is decided, only closing is left (ending the agent, committing). claims: the latest artifact
-    claimed on each path. last_key: the idempotency key under which the task failed.
+    first_step, next_step: the numbers of its first receipt in this run, and of the step under way. attempts: commands
+    sent so far, repeats included. ended: its fate is decided, only closing is left (ending the agent, committing).
+    claims: the latest artifact claimed on each path. last_key: the idempotency key under which the task failed.
     """
 
     task_id: str
@@ -177,6 +177,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     status: TaskStatus = TaskStatus.PENDING
     stage: Stage = Stage.IMPLEMENT
     step: Step | None = None
+    first_step: int = 1
     next_step: int = 1
     rounds: int = 0
     attempts: int = 0

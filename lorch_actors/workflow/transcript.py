@@ -151,8 +151,22 @@ def _retry(_event: Event, note: Object) -> str:
     return f"trying {_word(note, 'agent_type')} again after {delay}: {_words(note, ('code', 'message'))}"
 
 
-def _run_started(_event: Event, note: Object) -> str:
-    return f"run {_event.task_id} started: {_word(note, 'task_count')} tasks"
+def _run_started(event: Event, note: Object) -> str:
+    plan = note.get("git")
+    git = plan if isinstance(plan, dict) else {}
+    how = "each a commit" if git.get("mode") == "commit" else f"no commits: {_word(git, 'reason') or 'git is off'}"
+    count = _word(note, "task_count")
+    return f"run {event.task_id} started: {count} task{'' if count == '1' else 's'}, {how}"
+
+
+def _run_resumed(event: Event, note: Object) -> str:
+    changes = note.get("config_changes")
+    told = (
+        f"; it goes on as it was, although lorch.json now differs in {', '.join(map(str, changes[:5]))}"
+        if (isinstance(changes, list) and changes)
+        else ""
+    )
+    return visible(f"run {event.task_id} resumed{told}")
 
 
 def _word(note: dict[str, Any], key: str) -> str:
@@ -162,7 +176,7 @@ def _word(note: dict[str, Any], key: str) -> str:
 
 _SYSTEM_LINES: Final[dict[str, Callable[[Event, Object], str]]] = {
     "system.run_started": _run_started,
-    "system.run_resumed": lambda event, _note: f"run {event.task_id} resumed",
+    "system.run_resumed": _run_resumed,
     "system.run_stopped": lambda _event, note: f"stopped, resumable: {_words(note, ('code', 'message'))}",
     "system.run_finished": lambda event, note: f"run {event.task_id} {_word(note, 'status')}",
     "system.task_started": lambda event, note: f"START {event.task_id} {_word(note, 'title')}",
