@@ -132,7 +132,7 @@ def _commit_made(event: Event, note: Object) -> str:
     if not note.get("commit"):
         return f"nothing to commit for {event.task_id}"
     verb = "set aside" if note.get("purpose") == "set_aside" else "committed"
-    commit = f"{_word(note, 'commit')[:12]} ({_word(note, 'files')} files)"
+    commit = f"{_word(note, 'commit')[:12]} ({_files(note, 'files')})"
     return f"{verb} {event.task_id} on {_word(note, 'branch')} as {commit}"
 
 
@@ -174,6 +174,11 @@ def _word(note: dict[str, Any], key: str) -> str:
     return "" if value is None else visible(str(value))
 
 
+def _files(note: dict[str, Any], key: str) -> str:
+    count = _word(note, key) or "0"  # a payload leaves out what holds its default
+    return f"{count} file" if count == "1" else f"{count} files"
+
+
 _SYSTEM_LINES: Final[dict[str, Callable[[Event, Object], str]]] = {
     "system.run_started": _run_started,
     "system.run_resumed": _run_resumed,
@@ -181,7 +186,7 @@ _SYSTEM_LINES: Final[dict[str, Callable[[Event, Object], str]]] = {
     "system.run_finished": lambda event, note: f"run {event.task_id} {_word(note, 'status')}",
     "system.task_started": lambda event, note: f"START {event.task_id} {_word(note, 'title')}",
     "system.task_finished": _task_finished,
-    "system.snapshot_captured": lambda _event, note: f"{_word(note, 'snapshot_id')}: {_word(note, 'files')} files",
+    "system.snapshot_captured": lambda _event, note: f"{_word(note, 'snapshot_id')}: {_files(note, 'files')}",
     "system.snapshot_failed": lambda _event, note: f"no snapshot: {_word(note, 'message')}",
     "system.workspace_drift": lambda _event, note: _drift(note),
     "system.agent_exited": _agent_exited,
@@ -204,4 +209,5 @@ def _drift(note: Object) -> str:
         return "no file changed without a step having claimed it"
     paths = note.get("paths")
     shown = ", ".join(visible(str(path)) for path in paths[:5]) if isinstance(paths, list) else ""
-    return f"{_word(note, 'count')} files changed without any step having claimed them: {shown}"
+    it = "it" if note["count"] == 1 else "them"
+    return f"{_files(note, 'count')} changed without any step having claimed {it}: {shown}"

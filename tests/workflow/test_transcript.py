@@ -4,6 +4,8 @@ import pytest
 from agent_scripts import APPROVED, CHANGES, PASS, Say, error, playing
 from harness import played
 
+from lorch_actors.protocol.messages import Entry
+from lorch_actors.workflow.system import SnapshotCaptured, WorkspaceDrift, event_of
 from lorch_actors.workflow.transcript import render, size_text, visible
 
 TASKS = ({"id": "T-0042", "goal": "g", "title": "Make it so"},)
@@ -32,6 +34,22 @@ def test_the_lines_of_a_run_are_the_documented_ones():
         "[lorch] DONE T-0042",
     ):
         assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("payload", "line"),
+    [
+        (SnapshotCaptured("snap-0", 0), "[lorch] snap-0: 0 files"),
+        (SnapshotCaptured("snap-1", 1), "[lorch] snap-1: 1 file"),
+        (SnapshotCaptured("snap-2", 2), "[lorch] snap-2: 2 files"),
+        (WorkspaceDrift(1, ["a"]), "[lorch] 1 file changed without any step having claimed it: a"),
+    ],
+)
+def test_files_are_counted_in_words(payload, line):
+    """None, one and many, also where the payload leaves the default out."""
+    event = event_of(payload, task_id="T", correlation_id="T", now_ms=0, cause=("T",))
+
+    assert render(Entry(1, "", event)) == (line,)
 
 
 def test_a_failure_says_why():
