@@ -30,6 +30,7 @@ from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchErro
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.records.rebuild import complete
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.system import ProcessRef
@@ -43,6 +44,7 @@ HALT_MS: Final = 15_000
 STOP_MS: Final = 10_000
 SWEEP_S: Final = 0.8
 CONSOLE_S: Final = 1.0
+RESUME: Final = "`python -m lorch_actors resume` goes on with it."
 AT_ONCE_MS: Final = 300
 
 
@@ -71,6 +73,19 @@ class Overdue:
 @dataclass(frozen=True, slots=True)
 class ChildEnded:
     """To the main thread: some child process ended, perhaps one that was adopted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: the exit code, what is to be said of it, and whether there is no time left to stop in order."""
+
+    code: ExitCode
+    error: LorchError | None = None
+    at_once: bool = False
+
+
+def _interrupted(message: str, remedy: str = "", *, at_once: bool = False) -> Ending:
+    return Ending(ExitCode.INTERRUPTED, InterruptedRun(message, remedy=remedy or RESUME), at_once)
 
 
 class Inbox:
@@ -107,14 +122,16 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
         opening = open_run(request, link, workspace, run_id, process)
         link.beat()
         if isinstance(opening, Settled):
-            return _say_settled(request, opening)
+            if opening.run is not None:
+                complete(workspace, opening.run.run_id)
+            return _say_settled(request, link, opening)
         end_leftovers(opening.loaded.run, held_before)
         return Orchestrator(request, link, workspace, opening, process, started_at).play()
 
 
-def _say_settled(request: RunRequest, settled: Settled) -> ExitCode:
-    if settled.run is not None:
-        request.closing(settled.run, settled.code)
+def _say_settled(request: RunRequest, link: GuardianLink, settled: Settled) -> ExitCode:
+    if settled.run is not None and link.start > 0:
+        request.closing(settled.run, settled.code)  # it ended under an orchestrator that did not come to say so
     elif settled.message and not request.quiet:
         print(f"lorch: {settled.message}", file=sys.stderr)
     return settled.code
@@ -153,10 +170,12 @@ class Orchestrator:
             tree = start_tree(runtime, self._tree())
             if runtime.directory.when_free(ring.RUN_SUPERVISOR, lambda: self._inbox.tell(TreeEnded())):
                 self._inbox.tell(TreeEnded())
-            code, error = self._wait(tree)
-            self._stop(tree)
-        self._say_end(code, error)
-        return code
+            ending = self._wait(tree)
+            self._stop(tree, at_once=ending.at_once)
+            if ending.error is None:
+                complete(self._workspace, self._opening.run_id)
+        self._say_end(ending)
+        return ending.code
 
     def _tree(self) -> ChildSpec:
         plan = RunTree(self._workspace, self._opening, self._process, self._started_at, self._link, self._console)
@@ -164,32 +183,31 @@ class Orchestrator:
 
     # -- until the end ------------------------------------------------------------------------------------------
 
-    def _wait(self, tree: Tree) -> tuple[ExitCode, LorchError | None]:
-        """Return how the run ended, and what is to be said about it."""
+    def _wait(self, tree: Tree) -> Ending:
+        """Return how the run ended."""
         while True:
             match self._inbox.wait():
                 case ring.Finished(run):
                     self._run = run
                     done = run.status is RunStatus.COMPLETED
-                    return (ExitCode.DONE if done else ExitCode.FAILED), None
+                    return Ending(ExitCode.DONE if done else ExitCode.FAILED)
                 case ring.Halted(run):
                     self._run = run
-                    return ExitCode.INTERRUPTED, None
+                    return Ending(ExitCode.INTERRUPTED)
                 case ring.Broken(_, message, remedy):
                     self._runtime.tell(ring.CONDUCTOR, ring.Halt(FailureCode.STORAGE_FAILED, message))
-                    return ExitCode.INTERRUPTED, InterruptedRun(message, remedy=remedy or RESUME)
+                    return _interrupted(message, remedy)
                 case SignalCame(number):
                     if self._stop_asked_ms is None:
                         self._halt(signal.Signals(number).name)
                     elif self._runtime.clock.steady_ms() - self._stop_asked_ms > AT_ONCE_MS:
-                        return ExitCode.INTERRUPTED, InterruptedRun("stopped at once", remedy=RESUME)
+                        return _interrupted("stopped at once", at_once=True)
                 case GuardianLost():
-                    self._end_everything()
-                    return ExitCode.INTERRUPTED, InterruptedRun("the guardian was killed", remedy=RESUME)
+                    return _interrupted("the guardian was killed", at_once=True)
                 case TreeEnded():
-                    return ExitCode.INTERRUPTED, _why(tree)
+                    return Ending(ExitCode.INTERRUPTED, _why(tree))
                 case Overdue():
-                    return ExitCode.INTERRUPTED, InterruptedRun("the stop took too long", remedy=RESUME)
+                    return _interrupted("the stop took too long", at_once=True)
                 case ChildEnded():
                     agent_process.reap_strays()
 
@@ -205,10 +223,13 @@ class Orchestrator:
         deadline = self._runtime.clock.steady_ms() + HALT_MS
         self._runtime.reactor.call_at(deadline, lambda: self._inbox.tell(Overdue()))
 
-    def _stop(self, tree: Tree) -> None:
-        """Stop the tree in reverse order; then whatever is left goes without being asked."""
-        tree.stop()
-        for _ in range(STOP_MS // BEAT_MS):
+    def _stop(self, tree: Tree, *, at_once: bool) -> None:
+        """Stop the tree in reverse order; then, or at once, whatever is left goes without being asked."""
+        if at_once:
+            self._end_everything()
+        else:
+            tree.stop()
+        for _ in range(0 if at_once else STOP_MS // BEAT_MS):
             self._link.beat()
             if tree.wait(BEAT_MS) is not None:
                 break
@@ -216,21 +237,19 @@ class Orchestrator:
             tree.abandon()
         self._end_everything()
         self._runtime.close()
+        self._link.beat()
 
     def _end_everything(self) -> None:
         own = os.getpid()
         processes.end_all(lambda: processes.descendants(own), deadline_s=SWEEP_S)
 
-    def _say_end(self, code: ExitCode, error: LorchError | None) -> None:
+    def _say_end(self, ending: Ending) -> None:
         if self._console is not None:
             self._console.close(CONSOLE_S)
         with contextlib.suppress(BrokenPipeError):
-            if error is not None:
-                print(f"lorch: {error}", file=sys.stderr)
-            self._request.closing(self._run, code)
-
-
-RESUME: Final = "`python -m lorch_actors resume` goes on with it."
+            if ending.error is not None:
+                print(f"lorch: {ending.error}", file=sys.stderr)
+            self._request.closing(self._run, ending.code)
 
 
 def _why(tree: Tree) -> LorchError:

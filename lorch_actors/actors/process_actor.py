@@ -28,6 +28,7 @@ from lorch_actors.actors.runtime import Timer
 from lorch_actors.actors.worker import Frame, FrameKind, Worker, WorkerLink
 from lorch_actors.processes import ProcessIdentity
 
+_LAUNCHES_MAX: Final = 3
 _DEATH_WAIT_MS: Final = 2_000  # for a killed worker to be dead when its front ends; it is usually one or two
 
 
@@ -243,7 +244,9 @@ class ProcessActor(Actor):
         if self._stopping:
             self._end_without_worker(error)
         elif not self._announced:
-            raise error
+            if self._failure is not None or self._launches >= _LAUNCHES_MAX:
+                raise error
+            self._launch()  # it did not come to saying why: the fork server died under it
         elif self._deaths >= self._deaths_max:
             self.tell_supervisor(PoisonMessage(self.name, self._unacknowledged[0][1], self._deaths))
         else:

@@ -95,7 +95,7 @@ def _over(request: RunRequest, link: GuardianLink, run: Run) -> Settled | None:
         return None
     if run.status is RunStatus.COMPLETED:
         message = "" if request.if_unfinished else f"run {run.run_id} is completed; there is nothing to resume"
-        return Settled(ExitCode.DONE, message, run if link.start > 0 else None)
+        return Settled(ExitCode.DONE, message, run)
     if link.start > 0:
         return Settled(ExitCode.FAILED, "", run)
     if request.retry_failed and run.status is RunStatus.FAILED:

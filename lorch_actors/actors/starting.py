@@ -62,7 +62,7 @@ def start_run(
     )
     return Opening(
         run_id=run_id,
-        loaded=Loaded(Run(run_id), Position.start(run_id)),
+        loaded=Loaded(Run(run_id, planned=[] if file is None else declared), Position.start(run_id)),
         event=opening_event(note, run_id, 0),
         policy=configuration.policy,
         agents={role: configuration.agents.of(role) for role in LOOP_ROLES},

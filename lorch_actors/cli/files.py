@@ -144,7 +144,9 @@ def rebuild_command(run_id: str | None) -> None:
 
 
 def _existing(workspace: "Workspace") -> "Workspace":
-    if not workspace.run_ids():
+    from lorch_actors.records.history import read_index
+
+    if not workspace.run_ids() and not read_index(workspace).runs:
         raise UsageError(
             "there are no runs in this workspace", where=str(workspace.root), remedy="Name another --workspace."
         )

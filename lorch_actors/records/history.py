@@ -43,7 +43,9 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
     """
     path = workspace.ledger(run_id)
     claims = vouched(workspace, run_id)
-    if not path.exists() and not claims:
+    if not path.exists():
+        if claims:
+            raise _ends_early(path, Position.start(run_id), max(claim.seq for claim in claims))
         raise UsageError(
             f"there is no run {run_id} here", where=str(path), remedy="`python -m lorch_actors runs` lists them."
         )
@@ -77,14 +79,18 @@ def entries(
 def vouched(workspace: Workspace, run_id: str) -> tuple[Position, ...]:
     """Return what projections stand for: the ledger has to hold these entries."""
     found = [Position(row.seq, row.chain, 0) for row in read_index(workspace).runs if row.run_id == run_id]
-    try:
-        content = disk.read_file(workspace.run_state, INDEX_MAX_BYTES)
-        state = msgspec.json.decode(content or b"", type=RunState)
-    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
-        state = None
+    state = _read_run_state(workspace)
     if state is not None and state.run_id == run_id:
         found.append(Position(state.seq, state.chain, 0))
     return tuple(found)
+
+
+def _read_run_state(workspace: Workspace) -> RunState | None:
+    try:
+        content = disk.read_file(workspace.run_state, INDEX_MAX_BYTES)
+        return msgspec.json.decode(content or b"", type=RunState)
+    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _restored(run_id: str, checkpoint: tuple[Position, Any] | None) -> tuple[Run, Position] | None:
@@ -126,15 +132,18 @@ def read_index(workspace: Workspace) -> Index:
 
 
 def rows(workspace: Workspace, *, skip_damaged: bool = False) -> list[IndexRow]:
-    """Return a row for every ledger of the workspace, oldest first; rows of unfinished runs are folded anew.
+    """Return a row for every run of the workspace, oldest first, read from the ledger where the index may be behind.
 
+    So are unfinished runs, and the one that run.json is about, in case its ledger was cut or is gone.
     skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
     """
     known = {row.run_id: row for row in read_index(workspace).runs}
+    state = _read_run_state(workspace)
+    latest = state.run_id if state is not None else max(known, default=None)
     found: list[IndexRow] = []
-    for run_id in workspace.run_ids():
+    for run_id in sorted({*workspace.run_ids(), *([latest] if latest else [])}):
         row = known.get(run_id)
-        if row is None or row.status is RunStatus.RUNNING:
+        if row is None or row.status is RunStatus.RUNNING or run_id == latest:
             try:
                 loaded = load_run(workspace, run_id)
             except LedgerDamaged:

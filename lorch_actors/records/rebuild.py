@@ -41,6 +41,20 @@ def rebuild(workspace: Workspace, run_ids: Sequence[str]) -> list[Path]:
     return [*written, *(path for path in found if path.exists())]
 
 
+def complete(workspace: Workspace, run_id: str) -> None:
+    """Bring the projections of a run to the end of its ledger, where they are not there yet; nobody else writes.
+
+    Entries may come while a run's actors end, the restart of a killed worker for example. Raises LedgerDamaged,
+    StorageError.
+    """
+    projector = Projector(workspace, run_id)
+    projector.catch_up()
+    if projector.dirty:
+        projector.flush()
+        projector.checkpoint()
+        _write_transcript(workspace, run_id)
+
+
 def transcript_of(workspace: Workspace, run_id: str) -> bytes:
     """Return the transcript of a run as it follows from its ledger."""
     lines = (line for entry, _ in entries(workspace.ledger(run_id), run_id) for line in render(entry))

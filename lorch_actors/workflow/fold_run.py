@@ -47,7 +47,7 @@ def _run_started(run: Run, note: RunStarted, told: Told) -> Run:
         on_failure=note.on_failure,
         git=note.git,
         task_count=note.task_count,
-        planned=note.tasks or [],
+        planned=run.planned if note.tasks is None else note.tasks,
         tasks_file=note.tasks_file,
         process=note.process,
         first_steps=note.first_steps,
