@@ -30,9 +30,10 @@ from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchErro
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.records.rebuild import complete
+from lorch_actors.records.rebuild import complete, complete_finished
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.state import Run
 from lorch_actors.workflow.system import ProcessRef
 
 PRELOAD: Final = (
@@ -121,11 +122,11 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
         workspace.remove_leftovers()
         opening = open_run(request, link, workspace, run_id, process)
         link.beat()
+        end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
+        if isinstance(opening, Settled) or not opening.loaded.run.started:
+            complete_finished(workspace)
         if isinstance(opening, Settled):
-            if opening.run is not None:
-                complete(workspace, opening.run.run_id)
             return _say_settled(request, link, opening)
-        end_leftovers(opening.loaded.run, held_before)
         return Orchestrator(request, link, workspace, opening, process, started_at).play()
 
 

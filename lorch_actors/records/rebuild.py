@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorch_actors.errors import LedgerDamaged
-from lorch_actors.records.history import entries
+from lorch_actors.protocol.documents import RunStatus
+from lorch_actors.records.history import entries, read_index, rows
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
@@ -53,6 +54,22 @@ def complete(workspace: Workspace, run_id: str) -> None:
         projector.flush()
         projector.checkpoint()
         _write_transcript(workspace, run_id)
+
+
+def complete_finished(workspace: Workspace) -> None:
+    """Bring the projections of runs that are over to the end of their ledgers; the caller holds the run lock.
+
+    A run that died between its last entry and the writing of it is over, so that no resume would write it any more.
+    Damaged ledgers are left as they are. Raises StorageError.
+    """
+    written = read_index(workspace).runs
+    for row in rows(workspace, skip_damaged=True):
+        if row.status is not RunStatus.RUNNING and row not in written:
+            projector = Projector(workspace, row.run_id, use_checkpoint=False)
+            projector.catch_up()
+            projector.flush()
+            projector.checkpoint()
+            _write_transcript(workspace, row.run_id)
 
 
 def transcript_of(workspace: Workspace, run_id: str) -> bytes:
