@@ -43,6 +43,13 @@ class Bench:
         document = {"version": "1.0", "policy": policy, "agents": agents, "tasks": tasks}
         (root / "lorch.json").write_text(json.dumps(document))
 
+    def at(self, root: Path) -> "Bench":
+        """Return a bench over another workspace that is there already, a copy of this one."""
+        other = object.__new__(type(self))
+        other.root = root
+        other.settings = self.settings
+        return other
+
     def _agent(self, role: str, script: Script | None) -> dict[str, Any]:
         cmd = [sys.executable, "-m", "lorch_actors.agents", "mockagent", "--type", role]
         if script is not None:
