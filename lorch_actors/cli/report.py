@@ -88,7 +88,8 @@ def report_text(document: ReportDocument) -> str:
     parts += [f"in {duration(document.duration_s)}"] if document.duration_s is not None else []
     headline = "interrupted" if document.interrupted else document.status
     lines = [f"{document.run_id} {headline}: {', '.join(parts)}", "", *task_table(document.tasks), ""]
-    lines.append(f"{document.steps} steps, {document.rounds} rounds, {document.attempts} attempts{_trouble(document)}.")
+    sums = (("step", document.steps), ("round", document.rounds), ("attempt", document.attempts))
+    lines.append(", ".join(f"{n} {what}" if n == 1 else f"{n} {what}s" for what, n in sums) + f"{_trouble(document)}.")
     if document.stopped is not None:
         lines.append(f"Stopped: {failure_text(document.stopped)}")
     lines += [f"In {document.workspace}" + (f", branch {document.branch}" if document.branch else "")]

@@ -73,6 +73,13 @@ def test_the_report_counts_tasks_rounds_attempts_restarts_and_time():
     assert "7 steps, 5 rounds, 9 attempts, restarts: builder 2, resumed once." in lines
 
 
+def test_the_report_counts_one_as_one():
+    """One step is no steps."""
+    run = finished(settled_count=1, tasks={"T-1": DONE})
+
+    assert "1 step, 2 rounds, 5 attempts" in text(run, ExitCode.DONE)
+
+
 def test_the_report_says_what_failed_and_why():
     """Next to the task, with where its work went."""
     lines = text(finished(), ExitCode.FAILED)
