@@ -4,17 +4,17 @@ A path is looked at twice: as text, and after opening, by asking the kernel wher
 symbolic link may stand inside the workspace but never leads out of it.
 """
 
-import hashlib
 import os
 import stat
 from pathlib import Path
 from typing import Final
 
 from lorch_actors.errors import PathRefused
+from lorch_actors.protocol.checksums import checksum
 from lorch_actors.protocol.messages import Artifact
 from lorch_actors.storage import atomic, disk
+from lorch_actors.storage.checksums import hash_open_file
 
-_CHUNK_BYTES: Final = 1 << 20
 _REMEDY: Final = "Name a path relative to the workspace, without '..'."
 
 
@@ -42,7 +42,7 @@ def write(workspace: Path, path: str, content: bytes) -> Artifact:
     atomic.write_atomic(target, content)
     if mode is not None:
         os.chmod(target, mode)
-    return Artifact(path=path, sha256="sha256:" + hashlib.sha256(content).hexdigest(), size=len(content))
+    return Artifact(path=path, sha256=checksum(content), size=len(content))
 
 
 def claim(workspace: Path, path: str) -> Artifact:
@@ -58,13 +58,10 @@ def claim(workspace: Path, path: str) -> Artifact:
             raise PathRefused("is not a regular file", where=repr(path))
         if os.readlink(f"/proc/self/fd/{fd}") != str(target):
             raise PathRefused("moved while it was opened", where=repr(path))
-        digest, size_bytes = hashlib.sha256(), 0
-        while chunk := os.read(fd, _CHUNK_BYTES):
-            digest.update(chunk)
-            size_bytes += len(chunk)
+        sha256, size_bytes = hash_open_file(fd)
     finally:
         os.close(fd)
-    return Artifact(path=path, sha256="sha256:" + digest.hexdigest(), size=size_bytes)
+    return Artifact(path=path, sha256=sha256, size=size_bytes)
 
 
 def holds(workspace: Path, artifact: Artifact) -> bool:

@@ -4,7 +4,6 @@ A wrong claim is a value, not an exception. A path that leaves the workspace is 
 question of safety, not of trust.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -13,11 +12,9 @@ from typing import Final, Literal, Protocol
 from msgspec import Struct
 
 from lorch_actors.errors import FailureCode
-from lorch_actors.storage import disk
+from lorch_actors.storage.checksums import hash_open_file
 from lorch_actors.storage.paths import Refusal, RefusedPath, components, open_beneath
 
-_CHUNK_BYTES: Final = 1 << 20
-_CHUNKS_PER_PROGRESS: Final = 16
 _UNSAFE: Final = frozenset(
     {
         Refusal.EMPTY,
@@ -160,20 +157,9 @@ class _Check:
             message = f"{size} bytes are more than policy.artifact_max_bytes allows ({self._max_bytes})"
             return Finding(claim.path, FailureCode.ARTIFACT_TOO_LARGE, message)
         if size == claim.size:
-            checksum, size = self._hash(fd, claim.size)
+            # One byte more than claimed: a file that grows meanwhile is noticed, and does not keep us reading.
+            checksum, size = hash_open_file(fd, claim.size + 1, self._on_progress)
             if size == claim.size:
                 wrong = f"its checksum is {checksum}, claimed was {claim.sha256}"
                 return None if checksum == claim.sha256 else _mismatch(claim.path, wrong)
         return _mismatch(claim.path, f"it has {size} bytes, claimed were {claim.size}")
-
-    def _hash(self, fd: int, expected_bytes: int) -> tuple[str, int]:
-        """Return checksum and size, having read at most one byte past what is expected: the file may be growing."""
-        digest = hashlib.sha256()
-        size = chunks = 0
-        while chunk := disk.read(fd, min(_CHUNK_BYTES, expected_bytes + 1 - size)):
-            digest.update(chunk)
-            size += len(chunk)
-            chunks += 1
-            if chunks % _CHUNKS_PER_PROGRESS == 0:
-                self._on_progress()
-        return f"sha256:{digest.hexdigest()}", size

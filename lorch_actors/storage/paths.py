@@ -93,25 +93,7 @@ def open_beneath(root: StrPath | int, relative: str, flags: int = os.O_RDONLY) -
 
     Raises RefusedPath; StorageError when the disk, not the path, is at fault.
     """
-    return _open(root, relative, flags, make_parents=False)
-
-
-def create_beneath(root: StrPath | int, relative: str) -> int:
-    """Open a file below ``root`` for writing, emptied, made with its directories if it is not there.
-
-    The modes of what is made follow the umask: these are the user's files. Raises RefusedPath, StorageError.
-    """
-    fd = _open(root, relative, os.O_WRONLY | os.O_CREAT, make_parents=True)
-    try:
-        disk.truncate(fd, 0)
-    except BaseException:
-        os.close(fd)
-        raise
-    return fd
-
-
-def _open(root: StrPath | int, relative: str, flags: int, *, make_parents: bool) -> int:
-    walk = _Walk(root, relative, make_parents=make_parents)
+    walk = _Walk(root, relative)
     try:
         fd = walk.open(flags)
     except OSError as error:
@@ -137,9 +119,8 @@ def _explained(error: OSError, relative: str) -> Exception:
 class _Walk:
     """One walk: the directories from the root to where it stands, and the names still to go."""
 
-    def __init__(self, root: StrPath | int, relative: str, *, make_parents: bool) -> None:
+    def __init__(self, root: StrPath | int, relative: str) -> None:
         self._relative = relative
-        self._make_parents = make_parents
         self._pending = deque(components(relative))
         self._hops = 0
         if isinstance(root, int):
@@ -166,8 +147,8 @@ class _Walk:
             here = self._standing[-1]
             try:
                 if not self._pending:
-                    return os.open(name, flags | _FILE_FLAGS, 0o666, dir_fd=here)
-                self._standing.append(self._directory(name, here))
+                    return os.open(name, flags | _FILE_FLAGS, dir_fd=here)
+                self._standing.append(os.open(name, _DIRECTORY_FLAGS, dir_fd=here))
             except OSError as error:
                 if error.errno not in {errno.ELOOP, errno.ENOTDIR}:
                     raise
@@ -175,18 +156,6 @@ class _Walk:
             if len(self._standing) > MAX_DEPTH:
                 raise RefusedPath(Refusal.TOO_DEEP, self._relative)
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-
-    def _directory(self, name: str, here: int) -> int:
-        try:
-            return os.open(name, _DIRECTORY_FLAGS, dir_fd=here)
-        except FileNotFoundError:
-            if not self._make_parents:
-                raise
-        try:
-            os.mkdir(name, dir_fd=here)
-        except FileExistsError:  # somebody else made it in between: then it is there to be opened
-            return os.open(name, _DIRECTORY_FLAGS, dir_fd=here)
-        return os.open(name, _DIRECTORY_FLAGS, dir_fd=here)
 
     def _go_up(self) -> None:
         if len(self._standing) == 1:
