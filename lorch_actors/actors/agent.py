@@ -38,6 +38,7 @@ class AgentActor(ProcessKeeper):
         self._bad_lines = 0
         self._in_flight = 0  # appends of ours that are not durable yet
         self._heard_ms = 0
+        self._given: tuple[str, int] | None = None  # the last command: its message id, its bytes
 
     def _new_listener(self) -> Listener:
         policy = self._part.policy
@@ -78,6 +79,7 @@ class AgentActor(ProcessKeeper):
         self._listener = self._new_listener()
         self._lines = LineReader()
         self._bad_lines = 0
+        self._given = None
         self._heard_ms = self.now_ms()
         self._expect_heartbeat()
 
@@ -96,8 +98,10 @@ class AgentActor(ProcessKeeper):
 
     def _deliver(self, process: AgentProcess, command: Command) -> None:
         self._listener.give(command)
-        if not process.write(encode(command) + b"\n"):
-            self._hang(FailureCode.AGENT_STDIN_STALLED, "it has closed its standard input")
+        data = encode(command) + b"\n"
+        self._given = (command.message_id, len(data))
+        if not process.write(data):
+            self._later("stdin", CLOSED_MS, self._on_stdin_closed)  # most often it is just ending
         elif not process.is_reading:
             self._continue_writing(process)
             self._later("stdin", round(self._part.policy.stdin_timeout_s * 1000), self._on_stdin_stalled)
@@ -114,6 +118,9 @@ class AgentActor(ProcessKeeper):
             self._continue_writing(process)
         elif process.is_reading:
             self._cancel("stdin")
+
+    def _on_stdin_closed(self) -> None:
+        self._hang(FailureCode.AGENT_STDIN_STALLED, "it has closed its standard input")
 
     def _on_stdin_stalled(self) -> None:
         limit = self._part.policy.stdin_timeout_s
@@ -132,6 +139,11 @@ class AgentActor(ProcessKeeper):
     def on_drained(self) -> None:
         """Take the last line although its end never came."""
         self._take(self._lines.close())
+
+    def begun(self, process: AgentProcess) -> str:
+        """Tell from what is left in the pipe."""
+        message_id, size_bytes = self._given or ("", 0)
+        return message_id if process.unread_input_bytes() < size_bytes else ""
 
     def _on_stdout_closed(self) -> None:
         if self._phase is Phase.UP:

@@ -60,7 +60,7 @@ class Phase(Enum):
 
 
 class ProcessKeeper(Actor):
-    """See the module. Subclasses override ``on_up``, ``on_piece`` and ``on_drained``."""
+    """See the module. Subclasses override ``on_up``, ``on_piece``, ``on_drained`` and ``begun``."""
 
     def __init__(self, context: ActorContext, *, part: Part, redactor: Redactor) -> None:
         super().__init__(context)
@@ -86,6 +86,10 @@ class ProcessKeeper(Actor):
 
     def on_drained(self) -> None:
         """Take the last line, if the end of the output never came."""
+
+    def begun(self, process: AgentProcess) -> str:
+        """Return the message id of the command that the process was last given, empty if it has read none of it."""
+        return ""
 
     # -- life of the actor --------------------------------------------------------------------------------------
 
@@ -224,7 +228,9 @@ class ProcessKeeper(Actor):
 
     def _record_exit(self, process: AgentProcess, why: str) -> None:
         code, signal = process.reap()
-        self._append_note(AgentExited(self._part.role, process.agent_id, code, signal, why), process.agent_id)
+        process.close_stdin()
+        note = AgentExited(self._part.role, process.agent_id, code, signal, why, self.begun(process))
+        self._append_note(note, process.agent_id)
         self._note({"exit": {"code": code, "signal": signal, "reason": why}})
 
     def _release(self) -> None:

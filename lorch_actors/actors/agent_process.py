@@ -70,6 +70,7 @@ class AgentProcess:
         for fd in (self._stdin.fileno(), self.stdout, self.stderr):
             os.set_blocking(fd, False)
         self._unwritten = bytearray()
+        self._never_read = 0  # bytes of input that were left when it was closed
         self._pidfd: int | None = os.pidfd_open(self.pid)
 
     def watch(self, on_exit: Callable[[], object]) -> None:
@@ -108,15 +109,19 @@ class AgentProcess:
 
     def unread_bytes(self) -> int:
         """Return how much output waits in the pipe."""
-        found = bytearray(4)
-        with suppress(OSError):
-            fcntl.ioctl(self.stdout, termios.FIONREAD, found)
-        return int.from_bytes(found, "little")
+        return _waiting_bytes(self.stdout)
+
+    def unread_input_bytes(self) -> int:
+        """Return how much of what was to be written the process has not read; what it left once its input is closed."""
+        if self._stdin.closed:
+            return self._never_read
+        return len(self._unwritten) + _waiting_bytes(self._stdin.fileno())
 
     def close_stdin(self) -> None:
         """Say that no command will come any more."""
         if not self._stdin.closed:
             self._reactor.unwatch(self._stdin.fileno())
+            self._never_read = self.unread_input_bytes()
             self._stdin.close()
 
     def terminate(self) -> None:
@@ -157,6 +162,14 @@ class AgentProcess:
             self._reactor.unwatch(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
+
+
+def _waiting_bytes(pipe: int) -> int:
+    """Return how much waits in a pipe, asked at either end, also when nobody is left at the other."""
+    found = bytearray(4)
+    with suppress(OSError):
+        fcntl.ioctl(pipe, termios.FIONREAD, found)
+    return int.from_bytes(found, "little")
 
 
 def _is_stray(pid: int) -> bool:

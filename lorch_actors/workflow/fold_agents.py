@@ -67,12 +67,14 @@ def _agent_exited(run: Run, note: AgentExited, _told: Told) -> Run:
     agent = replace(before, up=None, ending=False)
     pending = _pending_of(run, role)
     crash = Loss(FailureCode.AGENT_CRASHED, f"the {role} {_end_of(note)} before it answered")
-    if pending is not None and pending.delivered_to == note.agent_id:
+    had_it = pending is not None and pending.delivered_to == note.agent_id
+    never_read = note.begun is not None and note.begun != run.last_command_id
+    if pending is not None and had_it:
         ended_by_us = before.ending or run.stopped is not None
-        lost = pending.answer is None and pending.loss is None and not ended_by_us
+        lost = pending.answer is None and pending.loss is None and not ended_by_us and not never_read
         pending = replace(pending, delivered_to=None, loss=crash if lost else pending.loss)
         run = with_pending(run, pending)
-    elif not before.ending and not before.useful:
+    if (not had_it or never_read) and not before.ending and not before.useful:
         agent = replace(agent, loss=replace(crash, message=f"the {role} {_end_of(note)} before it had done anything"))
     return with_agent(run, role, agent)
 

@@ -181,7 +181,11 @@ class AgentStartFailed(Payload, frozen=True, omit_defaults=True):
 
 
 class AgentExited(Payload, frozen=True, omit_defaults=True):
-    """The incarnation is gone, its process tree with it, and its output read to the end."""
+    """The incarnation is gone, its process tree with it, and its output read to the end.
+
+    begun: the message id of the last command of which it has read anything, empty if there is none, None if that is
+    not known.
+    """
 
     name: ClassVar[str] = "agent_exited"
     agent_type: AgentRole
@@ -189,6 +193,7 @@ class AgentExited(Payload, frozen=True, omit_defaults=True):
     code: int | None = None
     signal: int | None = None
     reason: str = ""
+    begun: str | None = None
 
 
 class AgentHung(Payload, frozen=True, omit_defaults=True):
