@@ -70,6 +70,7 @@ class AgentProcess:
         for fd in (self._stdin.fileno(), self.stdout, self.stderr):
             os.set_blocking(fd, False)
         self._unwritten = bytearray()
+        self._killed = False  # by us
         self._never_read = 0  # bytes of input that were left when it was closed
         self._pidfd: int | None = os.pidfd_open(self.pid)
 
@@ -131,6 +132,7 @@ class AgentProcess:
 
     def end_tree(self, keep: Sequence[int] = ()) -> None:
         """SIGKILL the process and all that it started, whatever session it is in, and wait until it is gone."""
+        self._killed |= self._popen.poll() is None  # whom the sweep ends it reaps as well, and the status is lost
         processes.end_all(lambda: self._tree(keep), deadline_s=SWEEP_S, keep=(*keep,))
 
     def _tree(self, keep: Sequence[int]) -> set[int]:
@@ -149,6 +151,8 @@ class AgentProcess:
         if code is None:
             return None, None
         _OWNED.discard(self.pid)
+        if self._killed:
+            return None, signal.SIGKILL
         return (None, -code) if code < 0 else (code, None)
 
     def release(self) -> None:
