@@ -30,7 +30,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class Settled:
-    """There is nothing to do: what to say, and the exit code. ``run``: the one that is over already, if one is meant."""
+    """There is nothing to do: what to say, and the exit code. ``run``: the one that is over, if one is meant."""
 
     code: ExitCode
     message: str = ""

@@ -24,6 +24,7 @@ from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.resuming import choose_run, end_leftovers, open_run
 from lorch_actors.actors.run_tree import RunTree
 from lorch_actors.actors.runtime import start_runtime
+from lorch_actors.actors.scratch import scratch
 from lorch_actors.actors.transcript import console_for
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchError
@@ -166,7 +167,7 @@ class Orchestrator:
         """Run to the end, whichever it is."""
         runtime, link = self._runtime, self._link
         runtime.directory.register(ring.MAIN, self._inbox)
-        with _signals(self._inbox):
+        with _signals(self._inbox), scratch(self._opening.run_id):
             runtime.reactor.watch_process(link.pidfd, lambda: self._inbox.tell(GuardianLost()), ring.MAIN)
             tree = start_tree(runtime, self._tree())
             if runtime.directory.when_free(ring.RUN_SUPERVISOR, lambda: self._inbox.tell(TreeEnded())):
