@@ -103,14 +103,15 @@ class Conductor(Actor):
     def receive(self, message: Any) -> None:
         """Take one turn."""
         match message:
-            case Appended(new):
-                for entry in new:
-                    self._fold(entry)
-                self._advance()
             case Subscribed(position):
                 self._catch_up(position.seq)
                 self.ready()
                 self._advance()
+            case Appended(new):
+                if self._announced:
+                    for entry in new:
+                        self._fold(entry)
+                    self._advance()
             case _Wake():
                 self._wake = None
                 self._advance()

@@ -38,7 +38,8 @@ class Append:
 class Subscribe:
     """To the ledger: tell this name every durable entry from now on that ``wants`` lets through (None: all).
 
-    The answer is `Subscribed`; every entry after it comes as `Appended`.
+    The answer is `Subscribed`; every entry after it comes as `Appended`. What comes before the answer was meant for a
+    predecessor of that name: it is to be dropped.
     """
 
     name: str

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.messages import LATER
 from lorch_actors.actors.ring import CONDUCTOR, LEDGER, MAIN, Appended, Broken, Projected, Subscribe, Subscribed
 from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.errors import FailureCode, StorageError
@@ -91,12 +92,13 @@ class Transcript(Actor):
         self._fd = -1
         self._seq = 0
 
-    def started(self) -> None:
+    def started(self) -> bool:
         """Start the file anew and ask for entries."""
         disk.make_directory(self._path.parent)
         self._fd = disk.open_append(self._path)
         disk.truncate(self._fd, 0)
-        self.tell(LEDGER, Subscribe(self.name, lambda entry: bool(render(entry))))
+        self.tell(LEDGER, Subscribe(self.name))
+        return LATER
 
     def receive(self, message: Any) -> None:
         """Write what has become durable."""
@@ -104,10 +106,13 @@ class Transcript(Actor):
             case Subscribed(position):
                 self._write_all(entry for entry, _ in entries(self._ledger, self._run_id, upto_seq=position.seq))
                 self._seq = position.seq
-            case Appended(new):
+                self.ready()
+            case Appended() if not self._announced:
+                pass  # meant for a predecessor; it is in the file, which is read up to the place of `Subscribed`
+            case Appended(new, _, end):
                 self._write_all(new)
                 self._show(new)
-                self._seq = new[-1].seq if new else self._seq
+                self._seq = end.seq
             case FlushAll():
                 disk.sync_file(self._fd)
                 self.tell(CONDUCTOR, Projected(self.name, self._seq))

@@ -1,0 +1,105 @@
+"""What the ledger tells an actor that was restarted but has not asked for entries yet was meant for its predecessor."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from actor_probes import Probe
+
+from lorch_actors.actors import ring
+from lorch_actors.actors.base import ActorContext
+from lorch_actors.actors.conductor import Conductor, Score
+from lorch_actors.actors.messages import Down, Started, Stop
+from lorch_actors.actors.ring import Append, Appended, Subscribe, Subscribed
+from lorch_actors.actors.runtime import Runtime
+from lorch_actors.actors.transcript import Transcript
+from lorch_actors.protocol.messages import Entry, Event
+from lorch_actors.protocol.parse import encode
+from lorch_actors.records.history import Loaded
+from lorch_actors.records.rebuild import transcript_of
+from lorch_actors.storage.ledger import LedgerFile
+from lorch_actors.storage.ledger_format import Position, seal
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow import system
+from lorch_actors.workflow.state import Run
+
+RUN_ID = "run-20260101-000000-00000000"
+PROCESS = system.ProcessRef("boot", 1, 1)
+
+
+class Link:
+    """A guardian that is not interested."""
+
+    def beat(self) -> None:
+        pass
+
+    def settled(self) -> None:
+        pass
+
+
+def event(note: system.Payload, *cause: object, task_id: str = RUN_ID) -> Event:
+    return system.event_of(note, task_id=task_id, correlation_id=RUN_ID, now_ms=0, cause=cause)
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> tuple[Workspace, Appended]:
+    """Make a ledger of a run that was started; return it with its last entry as the ledger tells it."""
+    workspace = Workspace(tmp_path)
+    workspace.prepare()
+    started = system.RunStarted(policy={}, agents={}, task_count=1, tasks=[{"id": "T"}], process=PROCESS)
+    declared, last = (
+        event(note, "T", task_id="T") for note in (system.TaskDeclared(0, {"id": "T"}), system.TaskStarted(1))
+    )
+    with LedgerFile.open(workspace.ledger(RUN_ID), RUN_ID) as ledger:
+        chain, lines = RUN_ID, []
+        for seq, message in enumerate((event(started), declared, last), 1):
+            line, chain = seal(encode(message), seq, 0, chain)
+            lines.append((seq, line))
+        ledger.append(lines)
+        ledger.sync()
+        end = ledger.synced
+    return workspace, Appended((Entry(3, end.chain, last),), (lines[-1][1],), end)
+
+
+def test_transcript_holds_each_entry_once(
+    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
+) -> None:
+    """A line that came before the answer to `Subscribe` is not written a second time."""
+    workspace, appended = told
+    runtime.directory.register(ring.LEDGER, log)
+    path = workspace.transcript(RUN_ID)
+    ref = Transcript.start(
+        context("transcript"), ledger=workspace.ledger(RUN_ID), run_id=RUN_ID, path=path, console=None
+    )
+    assert isinstance(log.next(), Subscribe)
+    ref.tell(appended)
+    ref.tell(Subscribed(appended.end))
+    assert isinstance(boss.next(), Started)
+    ref.tell(Stop())
+    assert isinstance(boss.next(), Down)
+
+    assert path.read_bytes() == transcript_of(workspace, RUN_ID)
+
+
+def test_conductor_folds_from_where_it_stands(
+    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
+) -> None:
+    """An entry that came before the answer to `Subscribe` does not make it skip the ones before that entry."""
+    workspace, appended = told
+    runtime.directory.register(ring.LEDGER, log)
+    loaded = Loaded(Run(RUN_ID), Position.start(RUN_ID))
+    opening = event(system.RunResumed(1))
+    link: Any = Link()
+    score = Score(workspace.root, workspace.ledger(RUN_ID), loaded, opening, PROCESS, link)
+    ref = Conductor.start(context("conductor"), score=score)
+    assert isinstance(log.next(), Subscribe)
+    ref.tell(appended)
+    ref.tell(Subscribed(appended.end))
+    assert isinstance(boss.next(), Started)
+    following = log.next()
+    ref.tell(Stop())
+    assert isinstance(boss.next(), Down)
+
+    assert isinstance(following, Append)
+    assert following.message.event == "system.snapshot_requested"
