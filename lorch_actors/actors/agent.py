@@ -59,6 +59,7 @@ class AgentActor(ProcessKeeper):
         """Take one turn."""
         match message:
             case Subscribed():
+                self._record_loss()
                 self.ready()
             case StartAgent():
                 if self._phase is Phase.DOWN and not self._retired:
@@ -66,6 +67,8 @@ class AgentActor(ProcessKeeper):
             case EndAgent():
                 self._retired = True
                 self._end("the run is over")
+            case Appended() if not self._announced:
+                pass  # meant for a predecessor
             case Appended(new, _, _, own):
                 self._in_flight -= own
                 for entry in new:

@@ -25,6 +25,7 @@ from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.workflow.system import (
     AgentExited,
     AgentHung,
+    AgentLost,
     AgentStarted,
     AgentStartFailed,
     Payload,
@@ -110,6 +111,11 @@ class ProcessKeeper(Actor):
             self._release()
         if self._log is not None:
             self._log.close()
+
+    def _record_loss(self) -> None:
+        """Have it recorded that no process is up: if the ledger failed with its predecessor, nobody else has."""
+        if self.context.incarnation > 1:
+            self._append_note(AgentLost(self._part.role), incarnation_id(self._part.role, secrets.token_bytes(4)))
 
     # -- start --------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ from lorch_actors.workflow.system import (
     ActorRestarted,
     AgentExited,
     AgentHung,
+    AgentLost,
     AgentStarted,
     AgentStartFailed,
     CommandFailed,
@@ -96,6 +97,18 @@ def _agent_hung(run: Run, note: AgentHung, _told: Told) -> Run:
     return with_pending(run, replace(pending, loss=Loss(note.code, note.message)))
 
 
+def _agent_lost(run: Run, note: AgentLost, _told: Told) -> Run:
+    """Fold the loss of an actor that could not record the end of its process: a fault of ours costs no attempt."""
+    role = note.agent_type
+    before = run.agent(role)
+    pending = _pending_of(run, role)
+    if before.up is None:
+        return run
+    if pending is not None and pending.delivered_to == before.up:
+        run = with_pending(run, replace(pending, delivered_to=None))
+    return with_agent(run, role, replace(before, up=None, ending=False))
+
+
 def _retry_scheduled(run: Run, note: RetryScheduled, told: Told) -> Run:
     role = note.agent_type
     agent = run.agent(role)
@@ -148,6 +161,7 @@ MEANINGS: Final[dict[type[Payload], Meaning]] = {
     AgentStartFailed: _agent_start_failed,
     AgentExited: _agent_exited,
     AgentHung: _agent_hung,
+    AgentLost: _agent_lost,
     RetryScheduled: _retry_scheduled,
     CommandFailed: _command_failed,
     ActorRestarted: _actor_restarted,

@@ -196,6 +196,13 @@ class AgentExited(Payload, frozen=True, omit_defaults=True):
     begun: str | None = None
 
 
+class AgentLost(Payload, frozen=True, omit_defaults=True):
+    """The role has a new actor: a process of the one before is gone, and nobody was left to record its end."""
+
+    name: ClassVar[str] = "agent_lost"
+    agent_type: AgentRole
+
+
 class AgentHung(Payload, frozen=True, omit_defaults=True):
     """The incarnation is alive but of no use; its actor ends it."""
 

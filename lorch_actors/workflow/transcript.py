@@ -17,6 +17,7 @@ _QUIET: Final = frozenset(
         "system.task_declared",
         "system.snapshot_requested",
         "system.agent_started",
+        "system.agent_lost",
         "system.worker_started",
         "system.artifacts_verified",
         "system.commit_intended",

@@ -1,0 +1,55 @@
+"""Whatever actor raises an exception, at whatever stage: the run completes, each step settled once."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bench import ROLES, Bench, gone_within
+from raising import Raiser
+
+DELAY = {"delay_ms": 250}
+WRITE = {"type": "write", "path": "src/work.txt", "content": "done\n"}
+PASSED = {"type": "builder.completed", "status": "success", "payload": {"tests": {"status": "pass"}}}
+SCRIPTS = {
+    "builder": {"responses": {"implement": {**DELAY, "events": [WRITE, PASSED]}}},
+    "reviewer": {"responses": {"review": {**DELAY, "events": [{"type": "review.completed", "status": "approved"}]}}},
+    "spec_maintainer": {"responses": {"update_spec": {**DELAY, "events": [{"type": "spec.updated", "payload": {}}]}}},
+}
+STAGES = ("implement", "review", "update_spec")
+ACTORS = ("restart-recorder", "ledger", "run-state", "snapshotter", "transcript", "conductor", *ROLES)
+
+
+@pytest.fixture
+def raiser(tmp_path: Path) -> Iterator[Raiser]:
+    made = Raiser(tmp_path / "raising")
+    yield made
+    made.close()
+
+
+def struck(tmp_path: Path, raiser: Raiser, stage: str, *actors: str) -> Bench:
+    """Let actors raise at a stage; return the bench after a run that has kept its promises."""
+    there = Bench(tmp_path / "w", SCRIPTS)
+    running = there.start(env=raiser.env)
+    running.until(rf"\] {stage} \(")
+    raiser.strike(*actors)
+    ended = running.wait()
+
+    assert ended.code == 0, ended
+    assert there.state()["status"] == "completed"
+    keys = list(dict.fromkeys(command["idempotency_key"] for command in there.commands()))
+    actions = {command["idempotency_key"]: command["action"] for command in there.commands()}
+    assert [actions[key] for key in keys] == list(STAGES)
+    assert Counter(there.finished_keys()) == Counter(keys)
+    verified = there.run("verify")
+    assert verified.code == 0, verified
+    assert gone_within(there, 1.0) == []
+    return there
+
+
+@pytest.mark.parametrize("actor", [*ACTORS, "ring-supervisor", "agent-supervisor"])
+def test_raised_while_the_builder_works(tmp_path: Path, raiser: Raiser, actor: str) -> None:
+    """An actor that raises is restarted and catches up; the restart is on record."""
+    there = struck(tmp_path, raiser, "implement", actor)
+
+    assert there.events("system.actor_restarted") != []
