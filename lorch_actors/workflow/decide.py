@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from lorch_actors.errors import FailureCode
-from lorch_actors.protocol.documents import RunStatus, TaskStatus
+from lorch_actors.protocol.documents import ClaimedArtifact, RunStatus, TaskStatus
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole, Event
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
 from lorch_actors.workflow.commands import first_delivery, next_delivery, timeout_s
@@ -163,7 +163,9 @@ def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decisi
 def _on_answer(task: Task, pending: Pending, answer: Answer, now: Moment) -> Order:
     command = pending.command
     if answer.objection is None:
-        artifacts = tuple(answer.event.artifacts or ())
+        artifacts = tuple(
+            ClaimedArtifact(path=one.path, sha256=one.sha256, size=one.size) for one in answer.event.artifacts or ()
+        )
         outputs = tuple(command.expected_outputs)
         return Verify(task.task_id, command.correlation_id, answer.seq, artifacts, outputs)
     note = {"code": answer.objection.code, "message": answer.objection.message, "retryable": True}

@@ -2,7 +2,8 @@
 
 from msgspec import Struct
 
-from lorch_actors.protocol.messages import AgentRole, Artifact, Command, Event, ExpectedOutput
+from lorch_actors.protocol.documents import ClaimedArtifact
+from lorch_actors.protocol.messages import AgentRole, Command, Event, ExpectedOutput
 from lorch_actors.workflow.commands import RequestFile
 
 
@@ -62,7 +63,7 @@ class Verify(Struct, frozen=True):
     task_id: str
     correlation_id: str
     event_seq: int
-    artifacts: tuple[Artifact, ...]
+    artifacts: tuple[ClaimedArtifact, ...]
     expected_outputs: tuple[ExpectedOutput, ...]
 
     @property
