@@ -250,9 +250,10 @@ def _object(text: str) -> dict[str, Any] | None:
 
 
 def _shown(argv: Argv) -> str:
+    """Return a command for people: where its program lies is in the configuration."""
     import shlex
 
-    text = shlex.join(argv)
+    text = shlex.join([os.path.basename(argv[0]) or argv[0], *argv[1:]])
     return running.readable(os.fsencode(text if len(text) <= 200 else text[:200] + "…"))
 
 

@@ -199,6 +199,6 @@ def _closing(to: "Output", workspace: Path) -> Callable[["Run", int], None]:
         from lorch_actors.cli.report import report, report_text
 
         document = report(run, code, str(workspace), here=here)
-        to.result(document, "" if to.quiet else report_text(document))
+        to.result(document, "" if to.quiet else f"\n{report_text(document)}")
 
     return closing

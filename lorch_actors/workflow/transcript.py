@@ -57,8 +57,14 @@ def render(entry: Entry) -> tuple[str, ...]:
     if isinstance(message, Command):
         return (_command(message),)
     if message.sender.agent_type is AgentType.SYSTEM:
-        return () if message.event in _QUIET else (_system(message),)
+        return () if message.event in _QUIET or _is_orderly_exit(message) else (_system(message),)
     return _agent_event(message)
+
+
+def _is_orderly_exit(event: Event) -> bool:
+    """Tell whether an agent was asked to go, and went: why it was asked is told by the entry that asked."""
+    note = event.payload or {}
+    return event.event == "system.agent_exited" and note.get("code") == 0 and bool(note.get("reason"))
 
 
 def _command(command: Command) -> str:

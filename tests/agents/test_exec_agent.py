@@ -60,6 +60,15 @@ def test_a_builder_claims_what_changed_and_nothing_else(tmp_path: Path):
         parse_message(line)
 
 
+def test_a_command_is_named_without_its_directory(tmp_path: Path):
+    """What people read is not the path of an interpreter."""
+    (tmp_path / "src").mkdir()
+    with executor(tmp_path, "builder", *shell("implement", "exit 0"), "--tests", "/bin/true --all") as agent:
+        answer = agent.ask(command())
+
+    assert answer["payload"]["tests"]["summary"] == "true --all ended with exit code 0"
+
+
 @pytest.mark.parametrize(
     ("work", "tests", "status", "summary"),
     [

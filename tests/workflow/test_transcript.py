@@ -5,7 +5,7 @@ from agent_scripts import APPROVED, CHANGES, PASS, Say, error, playing
 from harness import played
 
 from lorch_actors.protocol.messages import Entry
-from lorch_actors.workflow.system import SnapshotCaptured, WorkspaceDrift, event_of
+from lorch_actors.workflow.system import AgentExited, SnapshotCaptured, WorkspaceDrift, event_of
 from lorch_actors.workflow.transcript import render, size_text, visible
 
 TASKS = ({"id": "T-0042", "goal": "g", "title": "Make it so"},)
@@ -50,6 +50,22 @@ def test_files_are_counted_in_words(payload, line):
     event = event_of(payload, task_id="T", correlation_id="T", now_ms=0, cause=("T",))
 
     assert render(Entry(1, "", event)) == (line,)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"code": 0, "reason": "the run is over"}, ()),
+        ({"code": 0}, ("[lorch] b-1 exited with code 0",)),
+        ({"code": 1, "reason": "the run is over"}, ("[lorch] b-1 exited with code 1 (the run is over)",)),
+        ({"signal": 9, "reason": "no heartbeat"}, ("[lorch] b-1 was killed by signal 9 (no heartbeat)",)),
+    ],
+)
+def test_an_agent_that_goes_when_asked_goes_without_a_word(how, told):
+    """Any other exit has a line."""
+    event = event_of(AgentExited("builder", "b-1", **how), task_id="T", correlation_id="T", now_ms=0, cause=("b-1",))
+
+    assert told == render(Entry(1, "", event))
 
 
 def test_a_failure_says_why():
