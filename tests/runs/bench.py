@@ -20,6 +20,7 @@ import psutil
 ROLES = ("builder", "reviewer", "spec_maintainer")
 WORKERS = ("ledger", "run-state", "snapshotter")
 DEADLINE_S = 60.0
+RAW_AGENT = [sys.executable, "-S", str(Path(__file__).with_name("raw_agent.py"))]
 
 Script = Mapping[str, Any]
 
@@ -58,6 +59,13 @@ class Bench:
             cmd += ["--script", str(path)]
         return {"cmd": cmd, "heartbeat_interval_s": 10}
 
+    @classmethod
+    def raw(cls, root: Path, tasks: list[dict[str, Any]], **settings: Any) -> "Bench":
+        """Return a workspace whose agents are all `raw_agent.py`; what else a task has says what they do wrong."""
+        given = settings.pop("agents", {})
+        agents = {role: {"cmd": RAW_AGENT} | given.get(role, {}) for role in ROLES}
+        return cls(root, agents=agents, tasks=[{"goal": "make it so"} | task for task in tasks], **settings)
+
     def configure(self, change: Callable[[dict[str, Any]], None]) -> None:
         """Change lorch.json."""
         path = self.root / "lorch.json"
@@ -65,9 +73,9 @@ class Bench:
         change(document)
         path.write_text(json.dumps(document))
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Running":
-        """Start `python -m lorch_actors` with these arguments in the workspace."""
-        return Running(self, arguments or ("run", "--all"), env or {})
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> "Running":
+        """Start `python -m lorch_actors` with these arguments, in the workspace or another directory."""
+        return Running(self, arguments or ("run", "--all"), env or {}, cwd or self.root)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Ended":
         """Run it to its end."""
@@ -87,6 +95,20 @@ class Bench:
         """Return the commands of the newest run."""
         return [line for line in self.ledger() if line["kind"] == "command"]
 
+    def told_of(self, task_id: str) -> "Told":
+        """Return what the newest run's ledger says of one task."""
+        return Told([line for line in self.ledger() if line.get("task_id") == task_id])
+
+    def logged(self, role: str) -> list[dict[str, Any]]:
+        """Return the lines of a role's log of the newest run."""
+        path = self.root / "logs" / role / f"{self.run_ids[-1]}.ndjson"
+        return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+    def receipts(self, task_id: str) -> list[dict[str, Any]]:
+        """Return the receipts of a task, in the order of their numbers."""
+        found = (self.root / "receipts" / task_id).glob("step-*.json")
+        return sorted((json.loads(path.read_bytes()) for path in found), key=lambda receipt: int(receipt["step"]))
+
     def events(self, name: str) -> list[dict[str, Any]]:
         """Return the events of that name of the newest run."""
         return [line for line in self.ledger() if line.get("event") == name]
@@ -95,6 +117,11 @@ class Bench:
         """Return run.json."""
         found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "run.json").read_bytes())
         return found
+
+    def index(self) -> list[dict[str, Any]]:
+        """Return the rows of index.json."""
+        found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "index.json").read_bytes())
+        return list(found["runs"])
 
     def executions(self) -> dict[str, int]:
         """Return how often each idempotency key was executed, as the agents' journals say."""
@@ -127,6 +154,43 @@ class Bench:
         return found
 
 
+class Told:
+    """What a ledger says of one task."""
+
+    def __init__(self, lines: list[dict[str, Any]]) -> None:
+        self.lines = lines
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the payloads of the events of that name, whoever sent them."""
+        return [line.get("payload") or {} for line in self.lines if line.get("event") == name]
+
+    @property
+    def commands(self) -> list[dict[str, Any]]:
+        """The commands, repeats included."""
+        return [line for line in self.lines if line["kind"] == "command"]
+
+    @property
+    def attempts(self) -> list[tuple[str, int]]:
+        """The action of each attempt and its number, from 0; deliveries that cost none are not told apart."""
+        keyed = [
+            (command["idempotency_key"], command["action"], command["retry"]["attempt"]) for command in self.commands
+        ]
+        return [(action, attempt) for _, action, attempt in dict.fromkeys(keyed)]
+
+    @property
+    def losses(self) -> list[str]:
+        """Why commands were sent again, by code."""
+        return [note["code"] for note in self.events("system.retry_scheduled")]
+
+    @property
+    def failure(self) -> dict[str, Any] | None:
+        """Why the task failed; None if it is completed."""
+        (finished,) = self.events("system.task_finished")
+        assert (finished["status"] == "completed") == (finished.get("failure") is None)
+        found: dict[str, Any] | None = finished.get("failure")
+        return found
+
+
 class Ended:
     """What a command came to."""
 
@@ -142,12 +206,12 @@ class Ended:
 class Running:
     """A command under way."""
 
-    def __init__(self, bench: Bench, arguments: tuple[str, ...], env: Mapping[str, str]) -> None:
+    def __init__(self, bench: Bench, arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> None:
         self.bench = bench
         self._errors = (bench.root.parent / f"{bench.root.name}.err").open("w+")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lorch_actors", *arguments],
-            cwd=bench.root,
+            cwd=cwd,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **env},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
