@@ -18,6 +18,7 @@ from lorch_actors import processes
 from lorch_actors.actors import agent_process, ring
 from lorch_actors.actors.child import ChildSpec
 from lorch_actors.actors.conductor import BEAT_MS
+from lorch_actors.actors.last_words import speak
 from lorch_actors.actors.messages import Crash
 from lorch_actors.actors.opening import Opening, Settled, this_process
 from lorch_actors.actors.request import RunRequest
@@ -28,6 +29,7 @@ from lorch_actors.actors.scratch import scratch
 from lorch_actors.actors.transcript import console_for
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchError
+from lorch_actors.guardian import console
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
@@ -132,10 +134,12 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
 
 
 def _say_settled(request: RunRequest, link: GuardianLink, settled: Settled) -> ExitCode:
-    if settled.run is not None and link.start > 0:
-        request.closing(settled.run, settled.code)  # it ended under an orchestrator that did not come to say so
+    run = settled.run
+    if run is not None and link.start > 0:
+        # It ended under an orchestrator that did not come to say so.
+        speak(lambda: request.closing(run, settled.code), link.beat)
     elif settled.message and not request.quiet:
-        print(f"lorch: {settled.message}", file=sys.stderr)
+        console.notice(settled.message)
     return settled.code
 
 
@@ -220,7 +224,7 @@ class Orchestrator:
         """
         self._stop_asked_ms = self._runtime.clock.steady_ms()
         if not self._request.quiet:
-            print("lorch: stopping; once more stops at once", file=sys.stderr)
+            console.notice("stopping; once more stops at once")
         self._runtime.tell(ring.CONDUCTOR, ring.Halt(FailureCode.SIGNAL, f"stopped by {why}"))
         deadline = self._runtime.clock.steady_ms() + HALT_MS
         self._runtime.reactor.call_at(deadline, lambda: self._inbox.tell(Overdue()))
@@ -248,10 +252,13 @@ class Orchestrator:
     def _say_end(self, ending: Ending) -> None:
         if self._console is not None:
             self._console.close(CONSOLE_S)
-        with contextlib.suppress(BrokenPipeError):
+
+        def words() -> None:
             if ending.error is not None:
                 print(f"lorch: {ending.error}", file=sys.stderr)
             self._request.closing(self._run, ending.code)
+
+        speak(words, self._link.beat)
 
 
 def _why(tree: Tree) -> LorchError:
