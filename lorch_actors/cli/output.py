@@ -48,10 +48,10 @@ class Output:
     verbose: bool = False
 
     def result(self, document: "Struct", text: str) -> None:
-        """Print what was asked for: the document with --json, else the text."""
+        """Print what was asked for: the document with --json, else the text, if there is any."""
         if self.json:
             self.raw_json(document)
-        else:
+        elif text:
             _write(sys.stdout, _coloured(text, sys.stdout))
 
     def raw_json(self, value: object) -> None:

@@ -6,6 +6,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from lorch_actors.cli.output import Output
 from lorch_actors.cli.report import report, report_text
 from lorch_actors.cli.views import duration, pending_body, size, status_document, times
 from lorch_actors.errors import ExitCode
@@ -78,6 +79,13 @@ def test_the_report_counts_one_as_one():
     run = finished(settled_count=1, tasks={"T-1": DONE})
 
     assert "1 step, 2 rounds, 5 attempts" in text(run, ExitCode.DONE)
+
+
+def test_a_quiet_run_ends_without_even_an_empty_line(capsys: pytest.CaptureFixture[str]):
+    """Cron mails whatever is printed."""
+    Output(quiet=True).result(report(finished(), ExitCode.DONE, "/work/it", here=True), "")
+
+    assert capsys.readouterr().out == ""
 
 
 def test_the_report_says_what_failed_and_why():
