@@ -25,7 +25,7 @@ _ALIKE = [
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+Z"), "TIME"),
     (re.compile(r"\b(builder|reviewer|spec_maintainer)-[0-9a-f]{8}\b"), r"\1-INCARNATION"),
     (re.compile(r"\bin \d[\d.]* (s|min)\b"), "in TIME"),
-    (re.compile(r"(/[^\s/]+)+/python[\d.]*"), "python3"),
+    (re.compile(r"((/[^\s/]+)+/)?\bpython(\d[\d.]*)?(?= )"), "python"),
 ]
 
 
