@@ -9,6 +9,8 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -73,9 +75,11 @@ class Bench:
         change(document)
         path.write_text(json.dumps(document))
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> "Running":
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, umask: int = -1
+    ) -> "Running":
         """Start `python -m lorch_actors` with these arguments, in the workspace or another directory."""
-        return Running(self, arguments or ("run", "--all"), env or {}, cwd or self.root)
+        return Running(self, arguments or ("run", "--all"), env or {}, cwd or self.root, umask)
 
     def run(self, *arguments: str, env: Mapping[str, str] | None = None) -> "Ended":
         """Run it to its end."""
@@ -117,6 +121,15 @@ class Bench:
         """Return run.json."""
         found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "run.json").read_bytes())
         return found
+
+    def begun(self) -> set[str]:
+        """Return the actions that stand in the agents' journals as begun."""
+        return {
+            json.loads(line)["action"]
+            for path in (self.root / "state" / "agents").glob("*.journal.ndjson")
+            for line in path.read_bytes().splitlines()
+            if line.startswith(b'{"entry":"started"')
+        }
 
     def index(self) -> list[dict[str, Any]]:
         """Return the rows of index.json."""
@@ -206,9 +219,9 @@ class Ended:
 class Running:
     """A command under way."""
 
-    def __init__(self, bench: Bench, arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, bench: Bench, arguments: tuple[str, ...], env: Mapping[str, str], cwd: Path, umask: int) -> None:
         self.bench = bench
-        self._errors = (bench.root.parent / f"{bench.root.name}.err").open("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed by `wait`
         self.process = subprocess.Popen(
             [sys.executable, "-m", "lorch_actors", *arguments],
             cwd=cwd,
@@ -218,6 +231,7 @@ class Running:
             stderr=self._errors,
             text=True,
             start_new_session=True,
+            umask=umask,
         )
         self.lines: list[str] = []
 
@@ -227,6 +241,14 @@ class Running:
             if re.search(pattern, line):
                 return line
         raise AssertionError(f"ended without {pattern!r}: {self.wait()!r}")
+
+    def until_begun(self, action: str) -> None:
+        """Wait until an agent has written into its journal that it does such a step."""
+        deadline = time.monotonic() + DEADLINE_S
+        self.until(rf"\] {action} \(")
+        while action not in self.bench.begun():
+            assert time.monotonic() < deadline, f"nobody began to {action}"
+            threading.Event().wait(0.005)
 
     def _lines(self) -> Iterator[str]:
         assert self.process.stdout is not None
@@ -274,8 +296,6 @@ class _Alarm:
     """Kills a process that does not come to its end."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
-        import threading
-
         self._timer = threading.Timer(DEADLINE_S, process.kill)
         self._timer.start()
 
