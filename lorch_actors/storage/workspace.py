@@ -27,10 +27,21 @@ def _component(name: str) -> str:
 
 
 class Workspace:
-    """The paths below one workspace root. Nothing is touched on disk except by `prepare` and `remove_leftovers`."""
+    """The paths below one workspace root. Nothing is touched on disk except by `prepare` and `remove_leftovers`.
+
+    Raises UsageError for a root whose name no JSON file could hold.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.abspath(root))
+        try:
+            str(self.root).encode()
+        except UnicodeEncodeError:
+            raise UsageError(
+                "the path of the workspace is not valid UTF-8, so no file could name it",
+                where=ascii(str(self.root)),
+                remedy="Move the workspace, or rename the directories above it.",
+            ) from None
         self.events = self.root / "events"
         self.state = self.root / "state"
         self.requests = self.state / "requests"
