@@ -46,6 +46,12 @@ def open_run(
         loaded = load_run(workspace, run_id)
         if loaded.run.started:
             return _resumed(request, link, workspace, loaded, process, redactor)
+        if loaded.position.seq and not loaded.position.chain:
+            raise UsageError(
+                f"run {run_id} was made by lorch 1.5: its ledger can be read, not continued",
+                where=str(workspace.ledger(run_id)),
+                remedy="Start its tasks again: `python -m lorch_actors run --new …`.",
+            )
         if request.resume:
             raise UsageError(
                 f"run {run_id} was interrupted before its first entry, so there is nothing to resume",

@@ -1,6 +1,7 @@
 """What a review of whole runs found wrong, each seen to stay right."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -40,3 +41,62 @@ def test_console_that_nobody_reads(tmp_path: Path) -> None:
     assert (process.returncode, err) == (0, b"")
     assert there.state()["status"] == "completed"
     assert there.events("system.run_resumed") == []
+
+
+LEGACY = "run-20240101-000000-deadbeef"
+
+
+def legacy(there: Bench) -> None:
+    """Leave what lorch 1.5 left: a ledger without our key, keys made otherwise, a receipt."""
+    head = {"correlation_id": "c-1", "task_id": "T-1"}
+    command = head | {
+        "kind": "command",
+        "message_id": "m-1",
+        "idempotency_key": "ik:" + "0" * 64,
+        "to": {"agent_type": "builder"},
+        "action": "implement",
+        "inputs": {},
+        "expected_outputs": [],
+        "version": {"snapshot_id": "snap-000000000000"},
+        "deadline": "2024-01-01T00:00:00Z",
+        "retry": {"attempt": 0, "max_attempts": 3},
+        "priority": 5,
+    }
+    event = head | {
+        "kind": "event",
+        "message_id": "m-2",
+        "from": {"agent_type": "builder"},
+        "event": "builder.completed",
+        "occurred_at": "2024-01-01T00:00:01Z",
+    }
+    for path, text in (
+        (f"events/{LEGACY}.ndjson", f"{json.dumps(command)}\n\nnull\n{json.dumps(event)}\n"),
+        ("receipts/T-9/step-1.json", json.dumps({"task_id": "T-9", "step": 1})),
+    ):
+        (there.root / path).parent.mkdir(mode=0o700, parents=True)
+        (there.root / path).parent.parent.chmod(0o700 if path.startswith("receipts") else 0o755)
+        (there.root / path).write_text(text)
+        (there.root / path).chmod(0o600)
+
+
+def test_what_lorch_1_5_left_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """Beside a ledger of lorch 1.5 a run completes and verifies; the old run is refused by its true reason."""
+    there = Bench(tmp_path / "w")
+    legacy(there)
+    refused = there.run("resume", "--run", LEGACY)
+    ended = there.run()
+    verified = there.run("verify")
+
+    assert refused.code == 2
+    assert "lorch 1.5" in refused.err
+    assert ended.code == 0, ended
+    assert verified.code == 0, verified
+
+
+def test_workspace_whose_name_is_not_utf_8(tmp_path: Path) -> None:
+    """It is refused at once, with the reason: no file of ours could name it."""
+    there = Bench(Path(os.fsdecode(os.fsencode(str(tmp_path)) + b"/w\xff")))
+    ended = there.run()
+
+    assert ended.code == 2, ended
+    assert "not valid UTF-8" in ended.err
