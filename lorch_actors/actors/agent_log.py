@@ -45,7 +45,7 @@ class AgentLog:
 
     def _told(self, line: bytes | OversizeLine) -> dict[str, Any]:
         if isinstance(line, OversizeLine):
-            head = self._redactor.bytes(line.head).decode("utf-8", "replace")
+            head = self._redactor.bytes(line.head, is_cut=True).decode("utf-8", "replace")
             return {"oversize_bytes": line.size_bytes, "head": head}
         return {"line": self._redactor.bytes(line).decode("utf-8", "replace")}
 

@@ -76,7 +76,7 @@ class Listener:
     def hear(self, line: bytes | OversizeLine, now_ms: int) -> list[Heard]:
         """Return what becomes of a line of standard output. ``now_ms``: since the epoch."""
         if isinstance(line, OversizeLine):
-            head = self.redactor.text(line.head.decode("utf-8", "replace"))
+            head = self.redactor.bytes(line.head, is_cut=True).decode("utf-8", "replace")
             return [ToLog({"stream": "stdout", "oversize_bytes": line.size_bytes, "head": head}, bad=True)]
         try:
             message, compact = parse_message(line, any_checksum=self.any_checksum, redactor=self.redactor)

@@ -7,9 +7,12 @@ paths and checksums must not be changed.
 
 Where secrets overlap in a text, everything that belongs to any of them goes, under the name of the longest (the first
 in the alphabet among equals): no part of a shorter one is left standing beside a longer one.
+
+Raw lines, which may or may not be JSON, are searched for every spelling that JSON has for a secret as well.
 """
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, TypeVar
 
@@ -19,6 +22,10 @@ from lorch_actors.protocol.invalid import InvalidLine
 
 SECRET_SUFFIXES: Final = ("_TOKEN", "_KEY", "_SECRET", "_PASSWORD")
 SECRET_MIN_CHARS: Final = 8
+TELLING_MIN_CHARS: Final = 4
+"""The beginning of a secret that is cut off by the end of a text counts from this length."""
+BACKSLASHES_MAX: Final = 8
+"""How many may stand before a character: JSON within JSON within JSON takes seven."""
 FREE_FIELDS: Final = frozenset({"payload", "inputs", "fields", "message"})
 
 _T = TypeVar("_T", str, bytes)
@@ -37,15 +44,23 @@ class Redactor:
         ordered = sorted(name_of.items(), key=lambda item: (-len(item[0]), item[1], item[0]))
         self._secrets = [(value, f"[redacted:{name}]") for value, name in ordered]
         self._raw = [(os.fsencode(value), os.fsencode(mark)) for value, mark in self._secrets]
+        self._spelled = [(re.compile(_spelling(value)), os.fsencode(mark)) for value, mark in self._secrets]
         self._in_json = [msgspec.json.encode(value)[1:-1] for value, _ in self._secrets if _is_text(value)]
 
     def text(self, text: str) -> str:
         """Return the text without secrets."""
         return _replace(text, self._secrets)
 
-    def bytes(self, line: _Raw) -> _Raw:
-        """Return the raw bytes without secrets (a line of a log, which need not be UTF-8)."""
-        return _replace(line, self._raw)
+    def bytes(self, line: _Raw, *, is_cut: bool = False) -> _Raw:
+        """Return raw bytes without secrets (a line of a log, which need not be UTF-8), however JSON spells them.
+
+        is_cut: it is the head of something longer; then a secret may have been cut, and what is left of it goes too.
+        """
+        line = _replace(line, self._raw, is_cut=is_cut)
+        if b"\\" in line:
+            for spelled, mark in self._spelled:
+                line = spelled.sub(lambda _, mark=mark: mark, line)  # type: ignore[misc]
+        return line
 
     def finds_in(self, text: str) -> bool:
         """Tell whether the text contains a secret."""
@@ -94,7 +109,7 @@ class Redactor:
         return value
 
 
-def _replace(text: _T, secrets: list[tuple[_T, _T]]) -> _T:
+def _replace(text: _T, secrets: list[tuple[_T, _T]], *, is_cut: bool = False) -> _T:
     """Replace each stretch that secrets cover by the mark of the longest secret in it; longer secrets come first."""
     spans: list[tuple[int, int, int]] = [
         (start, start + len(value), rank)
@@ -102,6 +117,9 @@ def _replace(text: _T, secrets: list[tuple[_T, _T]]) -> _T:
         if value in text
         for start in _starts(text, value)
     ]
+    if is_cut:
+        begun = ((len(text) - _begun(text, value), rank) for rank, (value, _) in enumerate(secrets))
+        spans += [(start, len(text), rank) for start, rank in begun if start < len(text)]
     if not spans:
         return text
     spans.sort()
@@ -125,6 +143,31 @@ def _starts(text: _T, value: _T) -> Iterator[int]:
     while start >= 0:
         yield start
         start = text.find(value, start + 1)
+
+
+def _begun(text: _T, value: _T) -> int:
+    """Return with how much of the beginning of the value the text ends, 0 if that is too little to matter."""
+    for length in range(min(len(value) - 1, len(text)), TELLING_MIN_CHARS - 1, -1):
+        if text.endswith(value[:length]):
+            return length
+    return 0
+
+
+def _spelling(value: str) -> bytes:
+    """Return a pattern for all the ways in which JSON, and JSON within JSON, can spell a text."""
+    return b"".join(_spellings_of(char) for char in value)
+
+
+def _spellings_of(char: str) -> bytes:
+    escape = rb"\\{1,%d}" % BACKSLASHES_MAX
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    in_digits = b"".join(escape + b"u(?i:" + units[at : at + 4].encode() + b")" for at in range(0, len(units), 4))
+    if char == "\\":
+        return b"(?:" + in_digits + b"|" + escape + b")"
+    short = {"\b": b"b", "\f": b"f", "\n": b"n", "\r": b"r", "\t": b"t"}.get(char)
+    if short is not None:
+        return b"(?:" + in_digits + b"|" + escape + short + b"|" + re.escape(os.fsencode(char)) + b")"
+    return b"(?:" + in_digits + rb"|\\{0,%d}" % BACKSLASHES_MAX + re.escape(os.fsencode(char)) + b")"
 
 
 def _is_text(value: str) -> bool:
