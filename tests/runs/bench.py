@@ -131,6 +131,13 @@ class Bench:
             if line.startswith(b'{"entry":"started"')
         }
 
+    def wait_begun(self, action: str) -> None:
+        """Wait until an agent has written into its journal that it does such a step."""
+        deadline = time.monotonic() + DEADLINE_S
+        while action not in self.begun():
+            assert time.monotonic() < deadline, f"nobody began to {action}"
+            threading.Event().wait(0.005)
+
     def index(self) -> list[dict[str, Any]]:
         """Return the rows of index.json."""
         found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "index.json").read_bytes())
@@ -243,12 +250,15 @@ class Running:
         raise AssertionError(f"ended without {pattern!r}: {self.wait()!r}")
 
     def until_begun(self, action: str) -> None:
-        """Wait until an agent has written into its journal that it does such a step."""
-        deadline = time.monotonic() + DEADLINE_S
+        """Read on until such a step is sent, and wait until its agent has begun to do it."""
         self.until(rf"\] {action} \(")
-        while action not in self.bench.begun():
-            assert time.monotonic() < deadline, f"nobody began to {action}"
-            threading.Event().wait(0.005)
+        self.bench.wait_begun(action)
+
+    def close(self) -> None:
+        """Let go of what it printed, when nobody waits for that."""
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        self._errors.close()
 
     def _lines(self) -> Iterator[str]:
         assert self.process.stdout is not None

@@ -225,9 +225,9 @@ def exact_limit(command):
 
 @fault
 def stderr_line(command):
-    """Write one line of two MiB to stderr, and twenty MiB of short ones."""
+    """Write one line of two MiB to stderr, and five MiB of short ones."""
     put(b"s" * (2 << 20) + b"\nafter it\n", 2)
-    put(b"a short remark to nobody in particular, to be kept\n" * 400_000, 2)
+    put(b"a short remark to nobody in particular, to be kept\n" * 100_000, 2)
     say(event(command))
 
 
@@ -537,6 +537,21 @@ def long_request(command):
 
 
 @fault
+def fills_the_disk(command):
+    """Take all the room there is, once, and go on working."""
+    if once(command):
+        with open("filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(b"f" * 4096) == 4096:
+                    pass
+            except OSError:
+                pass
+        say(other(command, "builder.progress", {"note": "n" * 100_000}))
+        return
+    say(event(command))
+
+
+@fault
 def leaks(command):
     """Say the secret everywhere, as it is and as JSON spells it."""
     for name in ("API_TOKEN", "AGENT_PASSWORD"):
@@ -550,7 +565,10 @@ def leaks(command):
         say(other(command, "builder.progress", {"stage": secret, secret: secret}, message_id=os.urandom(8).hex()))
         say(other(command, "builder.progress", {}, message_id=f"id-{secret}"))
         say(event(command, correlation_id=secret), event(command, status=secret))
-        put(b"x" * 900 + secret.encode() * 40_000 + b"\n")
+        put(json.dumps({secret: 1}).encode()[:-1] + b"," + json.dumps({secret: 2}).encode()[1:] + b"\n")
+        put(b'{"kind": "unknown", "says": "' + spelled + b'"}\n')
+        for fd in (1, 2):
+            put(b"x" * (1025 - len(secret.encode())) + secret.encode() + b"x" * LIMIT + b"\n", fd)
 
 
 @fault

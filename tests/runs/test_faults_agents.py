@@ -82,6 +82,7 @@ class Night:
         self.bench = bench
         self.ended = ended
         self.lines = bench.ledger()
+        self.logged = bench.logged("builder")
 
     def told_of(self, fault: str) -> Told:
         """Return what the ledger says of the task with that fault."""
@@ -194,8 +195,8 @@ def test_no_answer_of_forty_is_lost_when_the_agent_exits_with_it(tmp_path: Path)
 def test_stdout_line_over_the_limit(night: Night, fault: str) -> None:
     """Only that line is dropped, its size and its first KiB are in the log."""
     assert night.told_of(fault).attempts == ROUND
-    sizes = [note["oversize_bytes"] for note in night.bench.logged("builder") if "oversize_bytes" in note]
-    heads = [note["head"] for note in night.bench.logged("builder") if note.get("oversize_bytes") == 262_145]
+    sizes = [note["oversize_bytes"] for note in night.logged if "oversize_bytes" in note]
+    heads = [note["head"] for note in night.logged if note.get("oversize_bytes") == 262_145]
     assert sizes.count(262_145) == 2
     assert [len(head) for head in heads] == [1024, 1024]
 
@@ -203,7 +204,7 @@ def test_stdout_line_over_the_limit(night: Night, fault: str) -> None:
 def test_stdout_line_over_the_limit_whose_newline_never_comes(night: Night) -> None:
     """Eight MiB are counted, not kept."""
     assert night.told_of("endless_line").attempts == ONCE_MORE
-    long = [note for note in night.bench.logged("builder") if note.get("head", "").startswith("e")]
+    long = [note for note in night.logged if note.get("head", "").startswith("e")]
     assert [note["oversize_bytes"] for note in long] == [8 << 20]
 
 
@@ -218,12 +219,12 @@ def test_stdout_line_of_exactly_the_limit(night: Night) -> None:
 
 
 def test_stderr_line_over_a_mebibyte(night: Night) -> None:
-    """It is cut in the log, and what comes after it, twenty MiB, is drained all the same."""
+    """It is cut in the log, and what comes after it, five MiB, is drained all the same."""
     assert night.told_of("stderr_line").attempts == ROUND
-    stderr = [note for note in night.bench.logged("builder") if note.get("stream") == "stderr"]
+    stderr = [note for note in night.logged if note.get("stream") == "stderr"]
     assert [note["oversize_bytes"] for note in stderr if "oversize_bytes" in note] == [2 << 20]
     assert [note["line"] for note in stderr if "line" in note][:1] == ["after it"]
-    assert sum(note.get("line", "").startswith("a short remark") for note in stderr) == 400_000
+    assert sum(note.get("line", "").startswith("a short remark") for note in stderr) == 100_000
 
 
 def test_twenty_thousand_events_at_once(night: Night) -> None:
@@ -489,7 +490,7 @@ def exit_of(line: dict[str, Any]) -> dict[str, Any]:
 def test_lines_that_are_no_message(night: Night) -> None:
     """Each is in the log with the reason, and the answer after them counts."""
     assert night.told_of("bad_lines").attempts == ROUND
-    kept = [note["line"] for note in night.bench.logged("builder") if note.get("stream") == "stdout" and "line" in note]
+    kept = [note["line"] for note in night.logged if note.get("stream") == "stdout" and "line" in note]
     for line in ("hello", "", "{}", "null", "[]", '{"kind":"event"}', '{"a":1,"a":2}', "{", "[" * 70 + "]" * 70):
         assert line in kept
     assert any("\\ud800" in line for line in kept)
@@ -498,7 +499,7 @@ def test_lines_that_are_no_message(night: Night) -> None:
 def test_a_command_from_an_agent(night: Night) -> None:
     """It is a bad line: agents give no commands."""
     assert night.told_of("sends_a_command").attempts == ROUND
-    assert "an agent does not send commands" in [note.get("reason") for note in night.bench.logged("builder")]
+    assert "an agent does not send commands" in [note.get("reason") for note in night.logged]
 
 
 @pytest.mark.parametrize("fault", ["unknown_field", "not_a_number"])
@@ -509,7 +510,7 @@ def test_terminal_event_that_breaks_the_schema(night: Night, fault: str) -> None
     assert told.attempts == ONCE_MORE
     assert [(error["code"], error["retryable"]) for error in told.events("error")] == [("invalid_event", True)]
     correlation = told.commands[0]["correlation_id"]
-    assert [note for note in night.bench.logged("builder") if correlation in note.get("line", "")]
+    assert [note for note in night.logged if correlation in note.get("line", "")]
 
 
 def test_message_id_used_again(night: Night) -> None:
