@@ -282,5 +282,5 @@ def _unstartable(part: Part, error: Exception) -> str:
     reason = getattr(error, "strerror", None) or str(error)
     return (
         f"the command of the {part.role} cannot be executed: {name!r}: {reason}; "
-        f"correct agents.{part.role}.cmd in lorch.json, `python -m lorch_actors doctor` checks it"
+        f"correct agents.{part.role}.cmd in lorch.json, `lorch doctor` checks it"
     )

@@ -48,7 +48,7 @@ HALT_MS: Final = 15_000
 STOP_MS: Final = 10_000
 SWEEP_S: Final = 0.8
 CONSOLE_S: Final = 1.0
-RESUME: Final = "`python -m lorch_actors resume` goes on with it."
+RESUME: Final = "`lorch resume` goes on with it."
 AT_ONCE_MS: Final = 300
 
 

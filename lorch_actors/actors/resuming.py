@@ -50,12 +50,12 @@ def open_run(
             raise UsageError(
                 f"run {run_id} was made by lorch 1.5: its ledger can be read, not continued",
                 where=str(workspace.ledger(run_id)),
-                remedy="Start its tasks again: `python -m lorch_actors run --new …`.",
+                remedy="Start its tasks again: `lorch run --new …`.",
             )
         if request.resume:
             raise UsageError(
                 f"run {run_id} was interrupted before its first entry, so there is nothing to resume",
-                remedy="Start it again: `python -m lorch_actors run --new …`.",
+                remedy="Start it again: `lorch run --new …`.",
             )
     return start_run(request, workspace, run_id, process, redactor)
 

@@ -36,7 +36,7 @@ def start_run(
         if unfinished is not None and unfinished != run_id:
             raise UsageError(
                 f"run {unfinished} is unfinished",
-                remedy="`python -m lorch_actors resume` goes on with it; `run --new` leaves it and starts another.",
+                remedy="`lorch resume` goes on with it; `lorch run --new` leaves it and starts another.",
             )
     configuration = request.configuration
     _require_loop(configuration)

@@ -46,9 +46,7 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
     if not path.exists():
         if claims:
             raise _ends_early(path, Position.start(run_id), max(claim.seq for claim in claims))
-        raise UsageError(
-            f"there is no run {run_id} here", where=str(path), remedy="`python -m lorch_actors runs` lists them."
-        )
+        raise UsageError(f"there is no run {run_id} here", where=str(path), remedy="`lorch runs` lists them.")
     checkpoint = read_checkpoint(workspace.checkpoint, run_id) if use_checkpoint else None
     run, position = _restored(run_id, checkpoint) or (Run(run_id), Position.start(run_id))
     recent: dict[str, None] = {}
