@@ -48,7 +48,8 @@ def init_command(*, mock: bool, exec_agents: bool, force: bool, **commands: str 
     lines += (
         [f"Nothing checks the work of: {', '.join(unchecked)} (give --{' --'.join(unchecked)})."] if unchecked else []
     )
-    lines += ['Next: add tasks to it ("tasks": [{"id": "T-1", "goal": "…"}]), then `lorch run --all`.']
+    add = "" if document.get("tasks") else 'add tasks to it ("tasks": [{"id": "T-1", "goal": "…"}]), then '
+    lines.append(f"Next: {add}`lorch run --all`.")
     output().result(done, "\n".join(lines))
 
 

@@ -74,6 +74,14 @@ def test_init_does_not_overwrite_without_force(lorch: Lorch, configured: Path):
     assert "mockagent" in document["agents"]["builder"]["cmd"]
 
 
+def test_init_says_what_is_still_missing(lorch: Lorch, configured: Path):
+    """Tasks that are there need not be added."""
+    assert lorch("init", "--mock", "--force").out.endswith("Next: `lorch run --all`.\n")
+
+    configured.write_text("{}")
+    assert "Next: add tasks to it" in lorch("init", "--mock").out
+
+
 def test_init_fills_a_file_without_agents(lorch: Lorch, workspace: Path):
     """Such as `run` makes when there is none."""
     (workspace / "lorch.json").write_text('{"policy": {"max_rounds": 3}}')
