@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from cli_driving import Outcome
 
-from lorch_actors.cli.app import orchestrate
 from lorch_actors.actors.request import RunRequest
+from lorch_actors.cli.app import orchestrate
 from lorch_actors.errors import ExitCode
 
 
