@@ -33,6 +33,7 @@ from lorch_actors.guardian import console
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.records.history import load_run
 from lorch_actors.records.rebuild import complete, complete_finished
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
@@ -252,6 +253,8 @@ class Orchestrator:
     def _say_end(self, ending: Ending) -> None:
         if self._console is not None:
             self._console.close(CONSOLE_S)
+        if ending.error is not None:
+            self._run = self._recorded()
 
         def words() -> None:
             if ending.error is not None:
@@ -259,6 +262,12 @@ class Orchestrator:
             self._request.closing(self._run, ending.code)
 
         speak(words, self._link.beat)
+
+    def _recorded(self) -> Run:
+        """Return the run as the ledger has it: the conductor had no chance to tell."""
+        with contextlib.suppress(LorchError):
+            return load_run(self._workspace, self._run.run_id).run
+        return self._run
 
 
 def _why(tree: Tree) -> LorchError:
