@@ -4,7 +4,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-MODULES = ("random", "socket", "queue", "tempfile", "subprocess", "select", "heapq", "json", "click", "msgspec", "pykka")
+MODULES = (
+    "random",
+    "socket",
+    "queue",
+    "tempfile",
+    "subprocess",
+    "select",
+    "heapq",
+    "json",
+    "click",
+    "msgspec",
+    "pykka",
+)
 
 
 def test_modules_in_the_workspace_are_never_imported(tmp_path: Path) -> None:
@@ -16,4 +28,4 @@ def test_modules_in_the_workspace_are_never_imported(tmp_path: Path) -> None:
     call = [sys.executable, "-m", "lorch_actors", "run", "--demo", str(tmp_path / "demo"), "--quiet"]
     ended = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, timeout=60)
 
-    assert (0, "") == (ended.returncode, ended.stderr)
+    assert (ended.returncode, ended.stderr) == (0, "")
