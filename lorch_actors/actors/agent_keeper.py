@@ -147,7 +147,7 @@ class ProcessKeeper(Actor):
             self.runtime.reactor,
             self.name,
             on_stdout=lambda piece: self.tell_self(Call(lambda: self._on_stdout(agent_id, piece))),
-            on_stderr=lambda piece: self.tell_self(Call(lambda: self._on_stderr(agent_id, piece))),
+            on_stderr=lambda: self.tell_self(Call(lambda: self._on_stderr(agent_id))),
         )
 
     def _on_stdout(self, agent_id: str, piece: bytes) -> None:
@@ -161,11 +161,19 @@ class ProcessKeeper(Actor):
             else:
                 self._finish_process()
 
-    def _on_stderr(self, agent_id: str, piece: bytes) -> None:
+    def _on_stderr(self, agent_id: str) -> None:
         if self._current(agent_id) is None or self._log is None or self._pipes is None:
             return
-        self._log.stderr(agent_id, piece, self.runtime.clock.wall_ms(), last=not piece)
-        self._pipes.stderr_taken(piece)
+        piece = self._pipes.read_stderr()
+        if piece is not None:
+            self._log.stderr(agent_id, piece, self.runtime.clock.wall_ms(), last=not piece)
+
+    def _take_last_of_stderr(self, agent_id: str) -> None:
+        """Log the last words of a dead process: they tell why it died."""
+        if self._log is None or self._pipes is None:
+            return
+        for piece in (*self._pipes.last_of_stderr(), b""):
+            self._log.stderr(agent_id, piece, self.runtime.clock.wall_ms(), last=not piece)
 
     # -- end ----------------------------------------------------------------------------------------------------
 
@@ -237,6 +245,7 @@ class ProcessKeeper(Actor):
         process.close_stdin()
         note = AgentExited(self._part.role, process.agent_id, code, signal, why, self.begun(process))
         self._append_note(note, process.agent_id)
+        self._take_last_of_stderr(process.agent_id)
         self._note({"exit": {"code": code, "signal": signal, "reason": why}})
 
     def _release(self) -> None:

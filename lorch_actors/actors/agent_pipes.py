@@ -1,30 +1,38 @@
 """Reading what an agent writes, as fast as it can be kept: a reader that can be held back.
 
 The reactor reads pieces and tells; the actor takes them. While too many are untaken, or the actor says that too much is
-under way, standard output is not read: its pipe fills, and the agent waits. Standard error is read a piece at a time.
+under way, standard output is not read: its pipe fills, and the agent waits. Standard error is read by the actor itself,
+a piece at a time, so that at the end nothing of it is on its way.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from lorch_actors.actors.runtime import Reactor
 
 PIECE_BYTES: Final = 64 * 1024
 PIECES_MAX: Final = 4
-
-Take = Callable[[bytes], object]
+LAST_PIECES_MAX: Final = 64
+"""How much of standard error is read after the end, in pieces: four times what a pipe can hold."""
 
 
 class Pipes:
     """Standard output and error of one process. An empty piece is the end.
 
-    on_stdout, on_stderr: get each piece in the reactor's thread, and pass it on to the actor, who then calls `taken`
-    or `stderr_taken`.
+    on_stdout: gets each piece in the reactor's thread, and passes it on to the actor, who then calls `taken`.
+    on_stderr: called there when there is something to read, for the actor to call `read_stderr`.
     """
 
     def __init__(
-        self, stdout: int, stderr: int, reactor: Reactor, owner: str, *, on_stdout: Take, on_stderr: Take
+        self,
+        stdout: int,
+        stderr: int,
+        reactor: Reactor,
+        owner: str,
+        *,
+        on_stdout: Callable[[bytes], object],
+        on_stderr: Callable[[], object],
     ) -> None:
         self._stdout = stdout
         self._stderr = stderr
@@ -35,7 +43,7 @@ class Pipes:
         self._taken = 0  # counted by the actor's only
         self.ended = False
         reactor.watch_read(stdout, self._read_stdout, owner)
-        reactor.watch_read(stderr, self._read_stderr, owner)
+        reactor.watch_read(stderr, self._tell_of_stderr, owner)
 
     @property
     def untaken(self) -> int:
@@ -49,12 +57,23 @@ class Pipes:
             self.ended = True
             self._reactor.unwatch(self._stdout)
 
-    def stderr_taken(self, piece: bytes) -> None:
-        """Say that a piece of standard error has been handled."""
-        if piece:
-            self._reactor.resume_read(self._stderr)
-        else:
+    def read_stderr(self) -> bytes | None:
+        """Return what is there of standard error, nothing at its end, None if there is nothing yet."""
+        piece = _read(self._stderr)
+        if piece == b"":
             self._reactor.unwatch(self._stderr)
+        else:
+            self._reactor.resume_read(self._stderr)
+        return piece
+
+    def last_of_stderr(self) -> Iterator[bytes]:
+        """Yield what is left of standard error; nothing more will come."""
+        self._reactor.unwatch(self._stderr)
+        for _ in range(LAST_PIECES_MAX):
+            piece = _read(self._stderr)
+            if not piece:
+                return
+            yield piece
 
     def regulate(self, *, held_back: bool) -> None:
         """Read on, unless too much is under way already."""
@@ -74,12 +93,9 @@ class Pipes:
             self._reactor.pause_read(self._stdout)
         self._on_stdout(piece)
 
-    def _read_stderr(self) -> None:
-        piece = _read(self._stderr)
-        if piece is None:
-            return
-        self._reactor.pause_read(self._stderr)
-        self._on_stderr(piece)
+    def _tell_of_stderr(self) -> None:
+        self._reactor.pause_read(self._stderr)  # until it has been read
+        self._on_stderr()
 
 
 def _read(fd: int) -> bytes | None:

@@ -100,3 +100,28 @@ def test_workspace_whose_name_is_not_utf_8(tmp_path: Path) -> None:
 
     assert ended.code == 2, ended
     assert "not valid UTF-8" in ended.err
+
+
+GASPING = """
+import os, sys
+sys.stdin.readline()
+last = "last words of " + os.environ["LORCH_AGENT_ID"]
+os.write(2, ("x" * 200 + "\\n").encode() * 1500 + last.encode())
+os._exit(3)
+"""
+
+
+def test_last_words_of_an_agent(tmp_path: Path) -> None:
+    """What an agent wrote to standard error before it died is in its log to the last byte, under its own name."""
+    there = Bench(tmp_path / "w", agents={"builder": {"cmd": [sys.executable, "-c", GASPING]}})
+    ended = there.run()
+    log = next((there.root / "logs" / "builder").glob("*.ndjson"))
+    notes = [json.loads(line) for line in log.read_bytes().splitlines()]
+    incarnations = [event["payload"]["agent_id"] for event in there.events("system.agent_exited")]
+    builders = [agent_id for agent_id in incarnations if agent_id.startswith("builder")]
+
+    assert ended.code == 1, ended
+    assert [note["agent_id"] for note in notes if note.get("line", "").startswith("last words")] == builders
+    assert [note["line"] for note in notes if note.get("line", "").startswith("last words")] == [
+        f"last words of {agent_id}" for agent_id in builders
+    ]
