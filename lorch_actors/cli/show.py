@@ -24,17 +24,19 @@ _STEP: Final = re.compile(r"step-([0-9]{1,18})\.json\Z")
 
 
 @click.command("show")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @click.option("--task", "task_id", metavar="ID", help="Only this task.")
 @global_options
-def show_command(run_id: str, task_id: str | None) -> None:
-    """Show what a run did: its tasks, and every settled step with its receipt and artifacts."""
+def show_command(run_id: str | None, task_id: str | None) -> None:
+    """Show what a run did (the newest by default): its tasks, and every settled step with its receipt and artifacts."""
     from lorch_actors.cli.documents import ShowDocument
+    from lorch_actors.cli.status import newest_run
     from lorch_actors.cli.views import task_line
     from lorch_actors.records import history
     from lorch_actors.storage.ledger import read_lines
 
     workspace = place().workspace
+    run_id = run_id or newest_run(workspace)
     run = history.load_run(workspace, run_id).run
     if task_id is not None and task_id not in run.tasks:
         raise UsageError(f"run {run_id} has no task {task_id!r}", remedy=f"Its tasks are: {', '.join(run.tasks)}.")
@@ -105,14 +107,16 @@ def _step_text(step: "StepLine") -> list[str]:
 
 
 @click.command("transcript")
-@click.argument("run_id", metavar="RUN")
+@click.argument("run_id", metavar="[RUN]", required=False)
 @global_options
-def transcript_command(run_id: str) -> None:
-    """Print what the console of a run showed."""
+def transcript_command(run_id: str | None) -> None:
+    """Print what the console of a run showed (the newest by default)."""
     from lorch_actors.cli.documents import TranscriptDocument
+    from lorch_actors.cli.status import newest_run
     from lorch_actors.storage import disk
 
     workspace = place().workspace
+    run_id = run_id or newest_run(workspace)
     path = workspace.transcript(run_id)
     content = disk.read_file(path, TRANSCRIPT_MAX_BYTES)
     if content is None:

@@ -38,13 +38,14 @@ def _status(where: Place, run_id: str | None) -> "StatusDocument":
     from lorch_actors.records import history
 
     workspace = where.workspace
-    wanted = run_id if run_id is not None else _newest(workspace)
+    wanted = run_id if run_id is not None else newest_run(workspace)
     # asked first: a run that ends in between is then shown as ended, not as one that nobody works on
     holder = find_holder(workspace.lock)
     return status_document(history.load_run(workspace, wanted).run, str(where.root), holder)
 
 
-def _newest(workspace: "Workspace") -> str:
+def newest_run(workspace: "Workspace") -> str:
+    """Return the id of the newest run; raises `UsageError` when there is none."""
     from lorch_actors.errors import UsageError
     from lorch_actors.records import history
 

@@ -43,7 +43,7 @@ def test_the_version_is_told(lorch: Lorch):
     [
         (["statsu"], "there is no command 'statsu' (did you mean status?)"),
         (["status", "--rnu", "x"], "no such option"),
-        (["show"], "missing argument 'RUN'"),
+        (["config", "get"], "missing argument"),
         (["run", "--on-failure", "panic"], "invalid value for '--on-failure'"),
     ],
 )

@@ -163,6 +163,15 @@ def test_show_tells_the_steps_of_that_run_only(lorch: Lorch, runs: Path):
     assert "src/a.py (1.4 KiB)" in lorch("show", NEW).out
 
 
+def test_without_a_run_the_newest_is_shown(lorch: Lorch, runs: Path):
+    """It is the one that was meant most of the time."""
+    (runs / "transcripts").mkdir()
+    (runs / "transcripts" / f"{NEW}.txt").write_text("[lorch] DONE T-1\n")
+
+    assert lorch("show", "--json").json["run_id"] == NEW
+    assert lorch("transcript", "--json").json["run_id"] == NEW
+
+
 def test_show_of_an_unknown_task_lists_the_known_ones(lorch: Lorch, runs: Path):
     """Exit code 2."""
     printed = lorch("show", NEW, "--task", "T-9")
@@ -182,7 +191,9 @@ def test_a_damaged_receipt_is_named_with_the_remedy(lorch: Lorch, runs: Path):
     assert "lorch rebuild" in printed.err
 
 
-@pytest.mark.parametrize("argv", [["status"], ["show", OLD], ["transcript", OLD], ["status", "--run", "../x"]])
+@pytest.mark.parametrize(
+    "argv", [["status"], ["show"], ["transcript"], ["show", OLD], ["transcript", OLD], ["status", "--run", "../x"]]
+)
 def test_a_run_that_is_not_there_is_a_usage_error(lorch: Lorch, argv: list[str]):
     """Exit code 2 with what to do."""
     assert lorch(*argv).code == ExitCode.USAGE
