@@ -33,6 +33,7 @@ _MODULES: Final = {
     "validate": "config",
     "doctor": "doctor",
     "mockagent": "mockagent",
+    "chaos": "chaos",
 }
 
 

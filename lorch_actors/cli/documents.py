@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
+from lorch_actors.chaos.report import ChaosReport
 from lorch_actors.errors import ExitCode, LorchError
 
 RunStatus = Literal["running", "completed", "failed", "aborted"]
@@ -318,7 +319,7 @@ class NextLine(Document, frozen=True):
     does: str
 
 
-SCHEMA_TYPES: Final[dict[str, type[Document]]] = {
+SCHEMA_TYPES: Final[dict[str, type[Struct]]] = {
     "cli-error": ErrorDocument,
     "cli-status": StatusDocument,
     "cli-runs": RunsDocument,
@@ -332,5 +333,6 @@ SCHEMA_TYPES: Final[dict[str, type[Document]]] = {
     "cli-validate": ValidateDocument,
     "cli-doctor": DoctorDocument,
     "cli-report": ReportDocument,
+    "cli-chaos": ChaosReport,
 }
 """Every document with the name of its schema file."""

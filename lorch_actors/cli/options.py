@@ -1,5 +1,6 @@
 """The options every command takes, before or after its name, and what they amount to."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,12 @@ def global_options(command: F) -> F:
 
 def _given(name: str) -> Any:
     return click.get_current_context().meta.get(_KEY, {}).get(name)
+
+
+def given_workspace() -> Path | None:
+    """Return the directory that --workspace names, absolute; None when it was not given."""
+    given = _given("workspace")
+    return Path(os.path.abspath(given)) if given is not None else None
 
 
 def place() -> Place:

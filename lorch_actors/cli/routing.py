@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "validate": "Check lorch.json and tell everything that is wrong.",
     "doctor": "Check that this machine and workspace are fit for a run.",
     "mockagent": "Play a scripted agent.",
+    "chaos": "Run a workload under random kills and check every promise.",
 }
 """Every command with its one line of help, in the order `--help` lists them."""
 

@@ -1,0 +1,121 @@
+"""What the long-lived processes hold while they live: memory, descriptors, threads, children, zombies."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from statistics import linear_regression, median
+from typing import Final, NamedTuple
+
+from lorch_actors.chaos.report import ResourceLine
+from lorch_actors.processes import ProcessIdentity, descendants, identify, proc
+
+WARM_UP_MS: Final = 2_000
+OBSERVED_MIN_S: Final = 10.0
+"""What lived shorter says nothing about leaks."""
+DESCRIPTORS_SLACK: Final = 8
+"""Agents and workers come and go, each with a few descriptors."""
+ZOMBIE_SAMPLES: Final = 3
+"""A zombie that is met in so many samples in a row is one that nobody reaps."""
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+class Sample(NamedTuple):
+    """What a process held at one moment."""
+
+    at_ms: float
+    resident_bytes: int
+    descriptors: int
+    threads: int
+    processes: int
+
+
+@dataclass
+class Life:
+    """The samples of one process."""
+
+    name: str
+    samples: list[Sample] = field(default_factory=list)
+
+    def line(self) -> ResourceLine | None:
+        """Return start, end and slope; None if it did not live long enough."""
+        first = self.samples[0].at_ms if self.samples else 0.0
+        settled = [sample for sample in self.samples if sample.at_ms >= first + WARM_UP_MS]
+        if len(settled) < 2 or settled[-1].at_ms - settled[0].at_ms < OBSERVED_MIN_S * 1000:
+            return None
+        tenth = max(3, len(settled) // 10)
+        start, end = settled[:tenth], settled[-tenth:]
+        minutes = [sample.at_ms / 60_000 for sample in settled]
+        slope = linear_regression(minutes, [float(sample.resident_bytes) for sample in settled]).slope
+        return ResourceLine(
+            process=self.name,
+            observed_s=round((settled[-1].at_ms - first) / 1000, 1),
+            resident_start_bytes=_middle(s.resident_bytes for s in start),
+            resident_end_bytes=_middle(s.resident_bytes for s in end),
+            resident_slope_bytes_per_minute=round(slope, 1),
+            descriptors_start=_middle(s.descriptors for s in start),
+            descriptors_end=_middle(s.descriptors for s in end),
+            threads_start=_middle(s.threads for s in start),
+            threads_end=_middle(s.threads for s in end),
+            processes_start=_middle(s.processes for s in start),
+            processes_end=_middle(s.processes for s in end),
+        )
+
+
+class Resources:
+    """Samples of every guardian and orchestrator, and the zombies that nobody reaped."""
+
+    def __init__(self) -> None:
+        self.zombies: set[ProcessIdentity] = set()
+        self._lives: dict[ProcessIdentity, Life] = {}
+        self._suspects: dict[ProcessIdentity, int] = {}
+
+    def sample(self, guardian: ProcessIdentity, orchestrator: ProcessIdentity | None, now_ms: float) -> None:
+        """Look at both, and at everything below."""
+        below = descendants(guardian.pid)
+        for name, identity in (("guardian", guardian), ("orchestrator", orchestrator)):
+            held = None if identity is None else _held(identity.pid, len(below), now_ms)
+            if identity is not None and held is not None:
+                self._lives.setdefault(identity, Life(name)).samples.append(held)
+        self._look_for_zombies(below)
+
+    def lines(self) -> list[ResourceLine]:
+        """Return the longest-lived guardian and orchestrator."""
+        found = [line for life in self._lives.values() if (line := life.line()) is not None]
+        longest: dict[str, ResourceLine] = {}
+        for line in sorted(found, key=lambda line: line.observed_s):
+            longest[line.process] = line
+        return [longest[name] for name in sorted(longest)]
+
+    def leaked(self) -> int:
+        """Return the most descriptors that any of them gained, beyond what comes and goes."""
+        found = [line for life in self._lives.values() if (line := life.line()) is not None]
+        gained = max((line.descriptors_end - line.descriptors_start for line in found), default=0)
+        return gained if gained > DESCRIPTORS_SLACK else 0
+
+    def _look_for_zombies(self, pids: set[int]) -> None:
+        met = {identity for pid in pids if _is_unreaped(pid) and (identity := identify(pid)) is not None}
+        self._suspects = {identity: self._suspects.get(identity, 0) + 1 for identity in met}
+        self.zombies |= {identity for identity, times in self._suspects.items() if times >= ZOMBIE_SAMPLES}
+
+
+def _is_unreaped(pid: int) -> bool:
+    """Tell whether this is a zombie whose parent is not standing still: that one reaps later."""
+    stat = proc.stat(pid)
+    if stat is None or stat[proc.STATE] != b"Z":
+        return False
+    parent = proc.stat(int(stat[proc.PARENT]))
+    return parent is not None and parent[proc.STATE] not in {b"T", b"t"}
+
+
+def _held(pid: int, processes: int, now_ms: float) -> Sample | None:
+    memory = proc.read(f"/proc/{pid}/statm")
+    try:
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        threads = len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return None
+    return Sample(now_ms, int(memory.split()[1]) * _PAGE_BYTES, descriptors, threads, processes) if memory else None
+
+
+def _middle(values: Iterable[int]) -> int:
+    return round(median(values))

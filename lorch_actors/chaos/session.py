@@ -1,0 +1,302 @@
+"""A chaos run from its first task to its report: runs batches of tasks, hurts what carries them out, resumes, counts.
+
+One thread, one loop: it reads the ledger as it grows, watches the victims' ends by pidfd, and strikes when it is time.
+"""
+
+import os
+import secrets
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from lorch_actors import processes
+from lorch_actors.chaos import orphans, strikes
+from lorch_actors.chaos.promises import Accounts, audit
+from lorch_actors.chaos.resources import Resources
+from lorch_actors.chaos.settings import FORK_SERVER, GUARDIAN, ORCHESTRATOR, Dealer, Settings
+from lorch_actors.chaos.strikes import Strike, Victims, wall_ms
+from lorch_actors.chaos.tail import Note, Tail
+from lorch_actors.chaos.workload import SOAK_STEP_MS, STEP_MS, Workload
+from lorch_actors.errors import ExitCode
+from lorch_actors.processes import ProcessIdentity
+from lorch_actors.storage.workspace import Workspace
+
+LOOK_MS: Final = 2
+SAMPLE_MS: Final = 1000.0
+NOBODY_THERE_S: Final = 3.0
+"""After so long without a victim of the role that is due, another one is drawn."""
+STANDS_STILL_S: Final = 120.0
+"""No command and no answer for so long: the run hangs."""
+RESUMES_MAX: Final = 5
+"""So many resumptions by hand without a single answer in between: it does not go on."""
+STOP_S: Final = 30.0
+TASK_S: Final = 0.9
+SOAK_TASK_S: Final = 1.3
+"""About how long a task takes; only the size of the batches depends on it."""
+BATCH_MAX: Final = 12
+ANSWERS: Final = frozenset({"builder.completed", "review.completed", "spec.updated"})
+
+
+class Session:
+    """One chaos run. say: takes a remark about how it goes, a line at a time."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self.settings = settings
+        self.is_soak = settings.kills is None
+        self.workload = Workload(settings.root, step_ms=SOAK_STEP_MS if self.is_soak else STEP_MS)
+        self.strikes: list[Strike] = []
+        self.tails: dict[str, Tail] = {}
+        self.resources = Resources()
+        self.found = Accounts()
+        self.orphans: set[ProcessIdentity] = set()
+        self.by_hand = 0
+        self.interrupted = False
+        self.duration_s = 0.0
+        self._say = say
+        self._workspace = Workspace(settings.root)
+        self._dealer = Dealer(settings)
+        self._victims = Victims(settings.root, self._dealer)
+        self._token = secrets.token_hex(8)
+        self._began = time.monotonic()
+        self._watched: list[Strike] = []
+        self._due: list[tuple[float, Callable[[], None]]] = []
+        self._strike_at = 0.0
+        self._nobody_since: float | None = None
+        self._sample_at = 0.0
+        self._progress = (0, 0.0)  # answers and commands so far, and since when
+        self._paused_until = 0.0
+        self._given_up = False
+        self._card = self._dealer.card()
+
+    # -- runs ---------------------------------------------------------------------------------------------------
+
+    def play(self) -> Accounts:
+        """Run to the end and audit; return the accounts. A Ctrl-C ends it early, in good order."""
+        try:
+            while self._more() and not self._given_up:
+                self._run_batch()
+        except KeyboardInterrupt:
+            self.interrupted = True
+        for strike in self._watched:
+            strike.release()
+        self._note_orphans(orphans.left_over(self._token), "at the end")
+        self.duration_s = time.monotonic() - self._began
+        seen = {run_id: tail.acknowledged for run_id, tail in self.tails.items()}
+        tasks = self.workload.tasks
+        found = audit(self.settings.root, seen, tasks=tasks, whole=not self.interrupted and not self._given_up)
+        found.broken[:0] = self.found.broken
+        for identity in self.resources.zombies:
+            found.breach("no-zombies", identity.pid, "it had ended, and nobody reaped it")
+        if leaked := self.resources.leaked():
+            found.breach("no-leaks", self.settings.root, f"a process gained {leaked} descriptors")
+        return found
+
+    @property
+    def notes(self) -> list[Note]:
+        """What all ledgers said, in order."""
+        return [note for tail in self.tails.values() for note in tail.notes]
+
+    def _more(self) -> bool:
+        if self.settings.kills is not None:
+            return len(self.strikes) < self.settings.kills
+        return time.monotonic() - self._began < self.settings.duration_s
+
+    def _batch_size(self) -> int:
+        if self.settings.kills is None:
+            left_s = self.settings.duration_s - (time.monotonic() - self._began)
+            return max(4, round(left_s / SOAK_TASK_S))
+        left_s = (self.settings.kills - len(self.strikes)) * sum(self.settings.pace_s) / 2
+        return min(BATCH_MAX, max(3, round(left_s / TASK_S)))
+
+    def _run_batch(self) -> None:
+        """Run the next tasks to their end, resuming by hand whenever nobody else is left to do it."""
+        before = set(self._workspace.run_ids())
+        tasks = str(self.workload.batch(self._batch_size()))
+        anew = ["run", "--from", tasks, "--on-failure", "continue"]
+        arguments, fruitless, answers = anew, 0, self._answers()
+        while True:
+            code = self._run(arguments, before)
+            if self._given_up or code in (ExitCode.DONE, ExitCode.FAILED):
+                return
+            fruitless = 0 if self._answers() > answers else fruitless + 1
+            answers = self._answers()
+            if (code != ExitCode.INTERRUPTED and code >= 0) or fruitless > RESUMES_MAX:
+                self._give_up("goes-on", f"`{' '.join(arguments)}` ended with exit code {code}")
+                return
+            self.by_hand += 1
+            run_id = self._run_id(before)
+            is_started = run_id is not None and self.tails[run_id].started
+            arguments = ["resume", "--run", str(run_id)] if is_started else [*anew, "--new"]
+
+    def _give_up(self, promise: str, what: str) -> None:
+        self._given_up = True
+        self.found.breach(promise, self.settings.root, what)
+
+    def _answers(self) -> int:
+        return sum(note.name in ANSWERS for note in self.notes)
+
+    def _run_id(self, before: set[str]) -> str | None:
+        """Return the newest run that was not there before, and have a tail on each."""
+        new = sorted(set(self._workspace.run_ids()) - before)
+        for run_id in new:
+            self.tails.setdefault(run_id, Tail(self._workspace.ledger(run_id)))
+        return new[-1] if new else None
+
+    def _run(self, arguments: Sequence[str], before: set[str]) -> int:
+        """Start a command and hurt it until it ends; return its exit code (negative: the signal it died of)."""
+        with open(self.workload.notes / "console.txt", "ab") as console:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "lorch_actors.chaos.subject", *arguments],
+                cwd=self.settings.root,
+                env={**os.environ, orphans.MARKER: self._token},
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        guardian = processes.identify(process.pid)
+        assert guardian is not None, "a child that nobody has waited for"
+        self._progress = (0, time.monotonic())
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            self._turn_until_end(guardian, pidfd, before)
+        except KeyboardInterrupt:
+            self._stop(process, pidfd)
+            raise
+        finally:
+            os.close(pidfd)
+        code = process.wait()
+        if code < 0:
+            self._after_guardian(code)
+        return code
+
+    def _stop(self, process: "subprocess.Popen[bytes]", pidfd: int) -> None:
+        """Ask the run to stop; end it if it does not."""
+        self._say("stopping the run")
+        process.send_signal(signal.SIGCONT)
+        process.terminate()
+        if not strikes.wait_for_end(pidfd, STOP_S):
+            self.found.breach("stops", process.pid, f"it did not stop within {STOP_S:g} s")
+            process.kill()
+        process.wait()
+
+    # -- one turn of the loop -----------------------------------------------------------------------------------
+
+    def _turn_until_end(self, guardian: ProcessIdentity, pidfd: int, before: set[str]) -> None:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        run_id = None
+        self._strike_at = time.monotonic() + self._dealer.gap_s()
+        while not poll.poll(LOOK_MS):
+            run_id = run_id or self._run_id(before)
+            if run_id is None:
+                continue
+            tail = self.tails[run_id]
+            self._look(tail, guardian)
+            if self._more() and time.monotonic() >= self._strike_at:
+                self._strike(tail, guardian)
+            if self._stands_still(tail):
+                self._give_up("no-hang", f"nothing was asked or answered for {STANDS_STILL_S:g} s")
+                processes.kill(guardian, signal.SIGKILL)
+        if run_id is not None:
+            self._look(self.tails[run_id], guardian)
+
+    def _look(self, tail: Tail, guardian: ProcessIdentity) -> None:
+        now_ms = wall_ms()
+        tail.look(now_ms)
+        self._watched = [strike for strike in self._watched if strike.watch(tail, now_ms)]
+        for entry in [entry for entry in self._due if entry[0] <= now_ms]:
+            self._due.remove(entry)
+            entry[1]()
+        if now_ms >= self._sample_at:
+            self._sample_at = now_ms + SAMPLE_MS
+            self.resources.sample(guardian, self._victims.orchestrator(guardian), now_ms)
+
+    def _stands_still(self, tail: Tail) -> bool:
+        count = len(tail.notes)
+        if count != self._progress[0]:
+            self._progress = (count, time.monotonic())
+        return time.monotonic() - self._progress[1] > STANDS_STILL_S
+
+    def _strike(self, tail: Tail, guardian: ProcessIdentity) -> None:
+        now = time.monotonic()
+        # What stands still at the top goes on, or is replaced, before the next strike: both at once is no promise.
+        if now < self._paused_until or any(s.is_stopped and s.card.role == ORCHESTRATOR for s in self._watched):
+            return
+        ticks = orphans.now_ticks()
+        orchestrator = self._victims.orchestrator(guardian) if self._card.role == GUARDIAN else None
+        strike = self._victims.strike(self._card, tail, guardian)
+        if strike is None:
+            self._nobody_since = self._nobody_since or now
+            if now - self._nobody_since > NOBODY_THERE_S:
+                self._dealer.put_under(self._card)
+                self._card, self._nobody_since = self._dealer.card(), None
+            return
+        self._nobody_since = None
+        self.strikes.append(strike)
+        self._follow_up(strike, ticks, orchestrator)
+        self._card = self._dealer.card()
+        self._strike_at = now + self._dealer.gap_s()
+
+    def _follow_up(self, strike: Strike, ticks: int, orchestrator: ProcessIdentity | None) -> None:
+        """Watch what comes of it, and plan what has to be looked at later."""
+        card = strike.card
+        if card == (GUARDIAN, "STOP"):
+            strike.release()
+            self._paused_until = time.monotonic() + strikes.PAUSE_S
+            self._due.append((strike.at_ms + strikes.PAUSE_S * 1000, lambda: _wake(strike)))
+        elif card == (GUARDIAN, "KILL"):
+            strike.release()  # what is watched is how long the one below it lives on
+            strike.pidfd = processes.proc.open_handle(orchestrator.pid) if orchestrator is not None else None
+        elif card == (ORCHESTRATOR, "KILL"):
+            when = strike.at_ms + orphans.GONE_WITHIN_S * 1000
+            self._due.append((when, lambda: self._look_for_orphans(strike, ticks)))
+        if card.role != FORK_SERVER or strike.pidfd is not None:
+            self._watched.append(strike)
+
+    # -- orphans ------------------------------------------------------------------------------------------------
+
+    def _look_for_orphans(self, strike: Strike, ticks: int) -> None:
+        """Note what is alive a second after the orchestrator's death, unless the guardian was hurt meanwhile."""
+        if any(other.card.role == GUARDIAN and other.at_ms > strike.at_ms for other in self.strikes):
+            return
+        left = orphans.alive(self._token, before_ticks=ticks)
+        older = {identity: words for identity, words in left.items() if not self._is_guardian(identity)}
+        self._note_orphans(older, f"a second after the orchestrator {strike.identity.pid} was killed")
+
+    def _is_guardian(self, identity: ProcessIdentity) -> bool:
+        stat = processes.proc.stat(identity.pid)
+        return stat is not None and int(stat[processes.proc.PARENT]) == os.getpid()
+
+    def _after_guardian(self, code: int) -> None:
+        """Note what is alive a second after the guardian's death, unless the orchestrator had died just before."""
+        left = self._left_after_guardian()
+        last = [strike for strike in self.strikes if strike.card.role == ORCHESTRATOR]
+        both = bool(last) and wall_ms() - last[-1].at_ms < 3000
+        if not both:
+            self._note_orphans(left, f"a second after the guardian was killed ({code})")
+
+    def _left_after_guardian(self) -> dict[ProcessIdentity, str]:
+        deadline = time.monotonic() + orphans.GONE_WITHIN_S
+        while (left := orphans.alive(self._token)) and time.monotonic() < deadline:
+            now_ms = wall_ms()
+            self._watched = [strike for strike in self._watched if self._still_watched(strike, now_ms)]
+            time.sleep(LOOK_MS / 1000)
+        return left
+
+    def _still_watched(self, strike: Strike, now_ms: float) -> bool:
+        return strike.watch(list(self.tails.values())[-1], now_ms)
+
+    def _note_orphans(self, left: dict[ProcessIdentity, str], when: str) -> None:
+        for identity, words in left.items():
+            if identity not in self.orphans:
+                self.orphans.add(identity)
+                self.found.breach("no-orphans", identity.pid, f"alive {when}: {words}")
+
+
+def _wake(strike: Strike) -> None:
+    processes.kill(strike.identity, signal.SIGCONT)
