@@ -552,6 +552,12 @@ def fills_the_disk(command):
 
 
 @fault
+def leaves_much(command):
+    """Say two mebibytes."""
+    say(*(other(command, "builder.progress", {"note": "n" * 100_000}) for _ in range(20)), event(command))
+
+
+@fault
 def leaks(command):
     """Say the secret everywhere, as it is and as JSON spells it."""
     for name in ("API_TOKEN", "AGENT_PASSWORD"):
