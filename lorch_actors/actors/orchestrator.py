@@ -117,12 +117,13 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
     process = this_process()
     holder = locks.holder_of(workspace.lock) or {}
     held_before = holder.get("run_id") if isinstance(holder.get("run_id"), str) else None
-    run_id = choose_run(request, link, workspace, held_before)
+    run_id = choose_run(request, link, workspace, held_before if holder.get("guardian") == link.guardian_pid else None)
     link.beat()
     os.environ[agent_process.RUN_ID_VARIABLE] = run_id or ""
     os.chdir("/")  # what runs here must find no modules in the workspace, which agents write to
     started_at = to_timestamp(_wall_ms())
-    with locks.hold(workspace.lock, locks.this_process(run_id or "", started_at)):
+    me = locks.this_process(run_id or "", started_at) | {"guardian": link.guardian_pid}
+    with locks.hold(workspace.lock, me):
         workspace.remove_leftovers()
         opening = open_run(request, link, workspace, run_id, process)
         link.beat()
@@ -282,7 +283,8 @@ def _why(tree: Tree) -> LorchError:
 def _signals(inbox: Inbox) -> Iterator[None]:
     """Turn signals into messages as long as the run lasts."""
     before = {number: signal.signal(number, partial(_on_signal, inbox)) for number in (signal.SIGINT, signal.SIGTERM)}
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # A handler, not SIG_IGN: that would be passed on to every agent.
+    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
     before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: inbox.tell(ChildEnded()))
     try:
         yield

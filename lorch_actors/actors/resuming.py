@@ -24,7 +24,7 @@ from lorch_actors.workflow.system import ProcessRef, RunResumed
 def choose_run(request: RunRequest, link: GuardianLink, workspace: Workspace, held_before: str | None) -> str | None:
     """Return the id of the run that is meant, None if nothing is unfinished.
 
-    held_before: the run that the lock file named, which a restarted orchestrator of `resume` goes on with.
+    held_before: the run that an earlier orchestrator of this guardian had, which its successor goes on with.
     """
     if not request.resume:
         return link.run_id

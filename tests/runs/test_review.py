@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -125,3 +127,45 @@ def test_last_words_of_an_agent(tmp_path: Path) -> None:
     assert [note["line"] for note in notes if note.get("line", "").startswith("last words")] == [
         f"last words of {agent_id}" for agent_id in builders
     ]
+
+
+def test_agents_do_not_ignore_a_hang_up(tmp_path: Path) -> None:
+    """That the run itself outlives its terminal is not passed on to agents."""
+    telling = "import os; os.write(2, open('/proc/self/status', 'rb').read())"
+    there = Bench(tmp_path / "w", agents={"builder": {"cmd": [sys.executable, "-c", telling]}})
+    there.run()
+    log = next((there.root / "logs" / "builder").glob("*.ndjson")).read_text()
+    ignored = {int(mask, 16) & 1 for mask in re.findall(r"SigIgn:\\t([0-9a-f]+)", log)}
+
+    assert ignored == {0}
+
+
+def test_resume_killed_before_it_has_the_lock(tmp_path: Path) -> None:
+    """Started again, it resumes the unfinished run, not the one that happens to stand in an old lock file."""
+    there = Bench(tmp_path / "w")
+    running = there.start()
+    running.until("implement")
+    running.process.send_signal(signal.SIGTERM)
+    unfinished = there.run_ids
+    interrupted = running.wait()
+    finished = there.run("run", "--all", "--new")
+    killing = tmp_path / "killing"
+    killing.mkdir()
+    (killing / "sitecustomize.py").write_text(KILLED_ONCE)
+    resumed = there.run("resume", env={"PYTHONPATH": str(killing), "KILLED_ONCE": str(killing / "done")})
+
+    assert (interrupted.code, finished.code, resumed.code) == (5, 0, 0), resumed
+    assert (killing / "done").exists()
+    assert [line["event"] for line in there.ledger(unfinished[0]) if line.get("event") == "system.run_finished"] != []
+
+
+KILLED_ONCE = """
+import os, signal, sys
+
+def killed(event, arguments):
+    if event == "import" and arguments[0] == "filelock" and not os.path.exists(os.environ["KILLED_ONCE"]):
+        open(os.environ["KILLED_ONCE"], "w").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(killed)
+"""
