@@ -91,7 +91,7 @@ class Conductor(Actor):
         self._halt: Halt | None = None
         self._ending = False  # the run is over or halted: agents are ended, nothing new is begun
         self._projected: dict[str, int] = {}
-        self._asked_for = 0
+        self._asked_for: tuple[str, int] = ("", 0)
         self._settled_before = self._run.settled_count
 
     def started(self) -> bool:
@@ -217,12 +217,13 @@ class Conductor(Actor):
         if any(agent.up is not None for agent in self._run.agents.values()):
             return
         last = self._position.seq
-        if all(self._projected.get(name, 0) >= last for name in (RUN_STATE, TRANSCRIPT)):
+        # One after the other: the checkpoint that the second one writes says that everything else is on disk.
+        behind = next((name for name in (TRANSCRIPT, RUN_STATE) if self._projected.get(name, 0) < last), None)
+        if behind is None:
             self._say_end()
-        elif self._asked_for != last:
-            self._asked_for = last
-            for name in (RUN_STATE, TRANSCRIPT):
-                self.tell(name, FlushAll())
+        elif self._asked_for != (behind, last):
+            self._asked_for = (behind, last)
+            self.tell(behind, FlushAll())
 
     def _say_end(self) -> None:
         over = self._run.status is not RunStatus.RUNNING

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from lorch_actors.protocol.documents import Index, IndexRow
+from lorch_actors.protocol.documents import Index, IndexRow, RunStatus
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.records.history import entries, read_index
 from lorch_actors.storage import disk
@@ -78,7 +78,10 @@ class Projector:
             self.receipts.append(path)
 
     def flush(self) -> None:
-        """Write run state and index if they are behind; a checkpoint when many entries have come since the last."""
+        """Write run state and index if they are behind; a checkpoint when many entries have come since the last.
+
+        But none when the run is over: then it would say that everything else is on disk as well.
+        """
         if not self.dirty:
             return
         state = run_state(self.run, self.position.seq, self.position.chain)
@@ -87,7 +90,7 @@ class Projector:
                 write_json(self._workspace.run_state, state)
             self._write_row()
         self.dirty = False
-        if self._since_checkpoint >= CHECKPOINT_EVERY_ENTRIES:
+        if self._since_checkpoint >= CHECKPOINT_EVERY_ENTRIES and self.run.status is RunStatus.RUNNING:
             self.checkpoint()
 
     def checkpoint(self) -> None:

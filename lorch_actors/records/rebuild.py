@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lorch_actors.errors import LedgerDamaged
-from lorch_actors.protocol.documents import RunStatus
+from lorch_actors.protocol.documents import IndexRow, RunStatus
 from lorch_actors.records.history import entries, read_index, rows
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
+from lorch_actors.storage.checkpoint import read_checkpoint
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.transcript import render
 
@@ -33,11 +34,11 @@ def rebuild(workspace: Workspace, run_ids: Sequence[str]) -> list[Path]:
             if run_id in run_ids:
                 raise
             continue
-        projector.flush()
-        projector.checkpoint()
         if run_id in run_ids:
             written |= dict.fromkeys(projector.receipts)
             written[_write_transcript(workspace, run_id)] = None
+        projector.flush()
+        projector.checkpoint()
     found = (workspace.run_state, workspace.index, workspace.checkpoint)
     return [*written, *(path for path in found if path.exists())]
 
@@ -51,25 +52,35 @@ def complete(workspace: Workspace, run_id: str) -> None:
     projector = Projector(workspace, run_id)
     projector.catch_up()
     if projector.dirty:
+        _write_transcript(workspace, run_id)
         projector.flush()
         projector.checkpoint()
-        _write_transcript(workspace, run_id)
 
 
 def complete_finished(workspace: Workspace) -> None:
     """Bring the projections of runs that are over to the end of their ledgers; the caller holds the run lock.
 
     A run that died between its last entry and the writing of it is over, so that no resume would write it any more.
+    The checkpoint is written last, so the newest run has everything if the checkpoint stands for its last entry.
     Damaged ledgers are left as they are. Raises StorageError.
     """
     written = read_index(workspace).runs
-    for row in rows(workspace, skip_damaged=True):
-        if row.status is not RunStatus.RUNNING and row not in written:
-            projector = Projector(workspace, row.run_id, use_checkpoint=False)
-            projector.catch_up()
-            projector.flush()
-            projector.checkpoint()
-            _write_transcript(workspace, row.run_id)
+    found = rows(workspace, skip_damaged=True)
+    for row in found:
+        if row.status is RunStatus.RUNNING or (
+            row in written and (row is not found[-1] or _is_complete(workspace, row))
+        ):
+            continue
+        projector = Projector(workspace, row.run_id, use_checkpoint=False)
+        projector.catch_up()
+        _write_transcript(workspace, row.run_id)
+        projector.flush()
+        projector.checkpoint()
+
+
+def _is_complete(workspace: Workspace, row: IndexRow) -> bool:
+    checkpoint = read_checkpoint(workspace.checkpoint, row.run_id)
+    return checkpoint is not None and checkpoint[0].seq == row.seq
 
 
 def transcript_of(workspace: Workspace, run_id: str) -> bytes:
