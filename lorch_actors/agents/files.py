@@ -34,10 +34,12 @@ def locate(workspace: Path, path: str) -> Path:
 def write(workspace: Path, path: str, content: bytes) -> Artifact:
     """Write a file whole or not at all, keeping the mode of one that exists; return the claim on it.
 
-    Raises PathRefused, and StorageError when the disk refuses.
+    What an agent that was killed left beside it of an unfinished write is removed: nobody else looks there. Raises
+    PathRefused, and StorageError when the disk refuses.
     """
     target = locate(workspace, path)
     disk.make_directory(target.parent)
+    atomic.remove_leftovers(target.parent)
     mode = _mode(target)
     atomic.write_atomic(target, content)
     if mode is not None:
