@@ -1,0 +1,47 @@
+"""What the tests of this room share."""
+
+import gc
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+from promises import Story, well_known
+from reference import Reference
+
+MEMORY = Path("/dev/shm")
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """Make a directory in memory, where a sync costs nothing: these tests ask whether it was asked for, and when."""
+    root = Path(tempfile.mkdtemp(prefix="lorch-crash-", dir=MEMORY if MEMORY.is_dir() else None))
+    yield root
+    shutil.rmtree(root)
+
+
+@cache
+def _story(tasks: tuple[str, ...]) -> Story:
+    with tempfile.TemporaryDirectory(prefix="lorch-crash-") as directory:
+        reference = Reference(Path(directory, "w"), tasks).make()
+        assert reference.play() == "completed"
+        return well_known(reference)
+
+
+@pytest.fixture
+def story_for():
+    """Return what an undisturbed run of these tasks comes to."""
+    return _story
+
+
+@pytest.fixture
+def no_gc() -> Iterator[None]:
+    """Leave what is there to itself: a collection in a fork would copy every page it looks at."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    yield
+    gc.enable()
+    gc.unfreeze()
