@@ -17,10 +17,12 @@ from lorch_actors.protocol.canonical import canonical
 from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus
 from lorch_actors.protocol.ids import snapshot_id
 from lorch_actors.protocol.messages import Artifact, Command, Entry, Event
-from lorch_actors.records.history import entries, load_run
+from lorch_actors.records.history import entries, load_run, vouched
 from lorch_actors.records.rebuild import transcript_of
 from lorch_actors.storage import disk
 from lorch_actors.storage.artifacts import verify_artifacts
+from lorch_actors.storage.checkpoint import read_checkpoint
+from lorch_actors.storage.ledger import Position
 from lorch_actors.storage.manifests import read_manifest
 from lorch_actors.storage.workspace import OWN_DIRECTORIES, Workspace
 from lorch_actors.workflow.fold import fold, is_terminal
@@ -60,9 +62,10 @@ class Finding:
 
 @dataclass
 class _Told:
-    """What a ledger told, as far as the checks across files need it."""
+    """What a ledger told, as far as the checks across files need it. is_whole: it holds all that is vouched for."""
 
     run: Run
+    is_whole: bool = True
     seq: int = 0
     chain: str = ""
     receipts: dict[Path, bytes] = field(default_factory=dict)
@@ -71,24 +74,30 @@ class _Told:
 
 
 def verify_workspace(workspace: Workspace, run_id: str | None = None) -> list[Finding]:
-    """Return what is broken in one run, or in all runs of the workspace; nothing if every promise is kept."""
+    """Return what is broken in one run, or in all runs of the workspace; nothing if every promise is kept.
+
+    Nothing else is said of a run whose ledger is damaged. Raises UsageError for a run that is not there.
+    """
+    if run_id is not None and not workspace.ledger(run_id).exists():
+        load_run(workspace, run_id)  # which says what is wrong with that
     found: list[Finding] = []
     told: list[_Told] = []
     for each in workspace.run_ids() if run_id is None else [run_id]:
+        one = _Told(Run(each))
         try:
-            load_run(workspace, each, use_checkpoint=True)
-            one = _Told(Run(each))
             found += _check_ledger(workspace, one)
         except LedgerDamaged as error:
-            check = "ledger-covers-projections" if "state/" in error.what else "ledger-chain"
-            found.append(Finding(check, error.where, error.what))
+            found.append(Finding("ledger-chain", error.where, error.what))
+            continue
+        if not one.is_whole:
             continue
         told.append(one)
         found += _check_snapshots(workspace, one)
         found += _check_transcript(workspace, one)
         if one.run.status is RunStatus.COMPLETED and any(t.status != "completed" for t in one.run.tasks.values()):
             found.append(Finding("completed", str(workspace.ledger(each)), "completed, but a task is not"))
-    found += _check_receipts(workspace, told, every=run_id is None)
+    # a damaged ledger may be what a receipt is of
+    found += _check_receipts(workspace, told, every=run_id is None and len(told) == len(workspace.run_ids()))
     found += _check_artifacts(workspace, told)
     found += _check_state(workspace, told, every=run_id is None)
     found += _check_modes(workspace)
@@ -100,9 +109,13 @@ def _check_ledger(workspace: Workspace, told: _Told) -> Iterator[Finding]:
     seen: dict[str, int] = {}
     keys: dict[str, str] = {}
     settled: set[str] = set()
+    vouched_for = {place.seq: place.chain for place in _vouched(workspace, told.run.run_id)}
     for entry, _ in entries(path, told.run.run_id):
         message = entry.message
         where = f"{path}, line {entry.seq}"
+        if vouched_for.pop(entry.seq, entry.chain) != entry.chain:
+            told.is_whole = False
+            yield Finding("ledger-covers-projections", where, "state/ stands for another entry than this one")
         if isinstance(message, Command) or (isinstance(message, Event) and message.sender.agent_type == "system"):
             first = seen.setdefault(message.message_id, entry.seq)
             if first != entry.seq:
@@ -119,6 +132,15 @@ def _check_ledger(workspace: Workspace, told: _Told) -> Iterator[Finding]:
             settled.add(told.run.last_settled.command.correlation_id)
             _note_settled(workspace, told, told.run.last_settled, entry)
         _note_manifest(told, entry)
+    for seq in vouched_for:
+        told.is_whole = False
+        where = f"{path}, line {told.seq + 1}"
+        yield Finding("ledger-covers-projections", where, f"the ledger ends here, but state/ stands for line {seq}")
+
+
+def _vouched(workspace: Workspace, run_id: str) -> list[Position]:
+    checkpoint = read_checkpoint(workspace.checkpoint, run_id)
+    return [*vouched(workspace, run_id), *([checkpoint[0]] if checkpoint is not None else [])]
 
 
 def _check_key(command: Command, keys: dict[str, str], where: str) -> Iterator[Finding]:
