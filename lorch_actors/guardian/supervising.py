@@ -104,8 +104,6 @@ class _Guardian:
         except OSError as error:
             raise InterruptedRun(f"the orchestrator cannot be started: {error.strerror}", remedy=_RESUMABLE) from error
         try:
-            # What came before it was there, it has not heard, not even from the terminal.
-            self._pass_signals_on(orchestrator, heard_already=False)
             self._watch(orchestrator)
             return self._outcome(orchestrator)
         finally:
@@ -114,26 +112,37 @@ class _Guardian:
             self._end_leftovers()
 
     def _start(self) -> _Orchestrator:
+        """Start an orchestrator, and tell it of the signals that came before it was there.
+
+        It lets none through until then: so one that the terminal sent to both of us meanwhile, and is passed on as
+        well, is still pending there and stays one.
+        """
         beats, beat_fd = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        waiting, gate = os.pipe2(os.O_CLOEXEC)
         guardian_pid = os.getpid()
         try:
             pid = os.fork()
+            if pid == 0:
+                os.close(beats)
+                os.close(gate)
+                self._become_orchestrator(guardian_pid, beat_fd, waiting)
+            self._lock.tell(orchestrator_pid=pid, start=self._starts)
+            self._starts += 1
+            orchestrator = _Orchestrator(pid, os.pidfd_open(pid), beats)
+            self._pass_signals_on(orchestrator, heard_already=False)
         except OSError:
             os.close(beats)
             raise
-        else:
-            if pid == 0:
-                os.close(beats)
-                self._become_orchestrator(guardian_pid, beat_fd)
         finally:
-            os.close(beat_fd)
-        self._lock.tell(orchestrator_pid=pid, start=self._starts)
-        self._starts += 1
-        return _Orchestrator(pid, os.pidfd_open(pid), beats)
+            for fd in (beat_fd, waiting, gate):
+                os.close(fd)
+        return orchestrator
 
-    def _become_orchestrator(self, guardian_pid: int, beat_fd: int) -> NoReturn:
+    def _become_orchestrator(self, guardian_pid: int, beat_fd: int, waiting: int) -> NoReturn:
         code = UNCAUGHT
         try:
+            os.read(waiting, 1)  # nothing will come but its end, also when the guardian dies
+            os.close(waiting)
             self._lock.release()  # our copy of it: it must not outlive the guardian
             # A handler, not SIG_IGN: that would be passed on to every program started below.
             signal.signal(signal.SIGHUP, lambda *_: None)
