@@ -60,6 +60,13 @@ class AgentProcess:
             )
             _OWNED.add(self._popen.pid)
         self.pid = self._popen.pid
+        try:
+            self._pidfd: int | None = os.pidfd_open(self.pid)
+        except OSError:  # no descriptor left: it is no use to us, and nobody would ever end it
+            with self._popen:
+                self._popen.kill()
+            _OWNED.discard(self.pid)
+            raise
         self.identity: ProcessIdentity | None = processes.identify(self.pid)
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
@@ -72,7 +79,6 @@ class AgentProcess:
         self._unwritten = bytearray()
         self._killed = False  # by us
         self._never_read = 0  # bytes of input that were left when it was closed
-        self._pidfd: int | None = os.pidfd_open(self.pid)
 
     def watch(self, on_exit: Callable[[], object]) -> None:
         """Call back in the reactor's thread when the process has died."""

@@ -1,0 +1,33 @@
+"""A process of an agent that cannot be kept is not left behind."""
+
+import errno
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from lorch_actors import processes
+from lorch_actors.actors.agent_process import AgentProcess
+from lorch_actors.actors.runtime import Runtime
+
+
+def test_no_descriptor_left_to_watch_it(runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start that fails after the process began ends the process: nobody else would."""
+
+    def refuse(pid: int) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        AgentProcess(
+            [sys.executable, "-c", "import time; time.sleep(60)"],
+            workspace=str(tmp_path),
+            env=dict(os.environ),
+            agent_id="builder-00000000",
+            reactor=runtime.reactor,
+            owner="builder",
+        )
+    monkeypatch.undo()
+
+    assert processes.marked("LORCH_AGENT_ID", "builder-00000000") == set()
