@@ -53,3 +53,31 @@ def test_raised_while_the_builder_works(tmp_path: Path, raiser: Raiser, actor: s
     there = struck(tmp_path, raiser, "implement", actor)
 
     assert there.events("system.actor_restarted") != []
+
+
+def test_several_raised_at_once(tmp_path: Path, raiser: Raiser) -> None:
+    """The ledger and those around it raise together: what they had in hand is found in the file."""
+    struck(tmp_path, raiser, "review", "transcript", "reviewer", "conductor", "ledger")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stage", STAGES[1:])
+@pytest.mark.parametrize("actor", [*ACTORS, "ring-supervisor", "agent-supervisor"])
+def test_raised_later(tmp_path: Path, raiser: Raiser, actor: str, stage: str) -> None:
+    """The same holds at every later stage."""
+    struck(tmp_path, raiser, stage, actor)
+
+
+def test_topmost_supervisor_raised(tmp_path: Path, raiser: Raiser) -> None:
+    """Nobody is above it to restart it: the run stops, and a resume completes it."""
+    there = Bench(tmp_path / "w", SCRIPTS)
+    running = there.start(env=raiser.env)
+    running.until(r"\] implement \(")
+    raiser.strike("run-supervisor")
+    stopped = running.wait()
+    left = gone_within(there, 1.0)
+    resumed = there.run("resume")
+
+    assert (stopped.code, resumed.code) == (5, 0), (stopped, resumed)
+    assert left == []
+    assert there.state()["status"] == "completed"
