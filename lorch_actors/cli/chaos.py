@@ -35,7 +35,7 @@ _SEED_BELOW: Final = 1 << 32
 def chaos_command(
     kills: int | None, minutes: float | None, seed: int | None, roles: str | None, signals: str | None
 ) -> int:
-    r"""Run tasks with scripted agents, kill and stop the processes of the run at random, and check every promise.
+    """Run tasks with scripted agents, kill and stop the processes of the run at random, and check every promise.
 
     Each task writes a real file in a git repository made for it; --workspace has to be a new or empty directory, and
     is a temporary one by default, kept only if a promise broke. Its lorch.json widens the restart limits, as printed.
@@ -56,7 +56,7 @@ def chaos_command(
 
     Exit codes: 0 every promise was kept, 1 one broke (workspace, seed and report are kept), 2 wrong usage, 5 you
     stopped it.
-    """
+    """  # noqa: D301 - click takes a backspace for "leave these lines as they are"
     from lorch_actors.chaos.running import limits, run_chaos
 
     if kills is not None and minutes is not None:
