@@ -115,6 +115,7 @@ class Transcript(Actor):
                 self._seq = end.seq
             case FlushAll():
                 disk.sync_file(self._fd)
+                disk.sync_directory(self._path.parent)
                 self.tell(CONDUCTOR, Projected(self.name, self._seq))
             case _:
                 super().receive(message)
