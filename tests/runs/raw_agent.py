@@ -143,6 +143,16 @@ def answer_without_newline_and_exit(command):
 
 
 @fault
+def leaves_the_next_unread(command):
+    """Answer, and end when the next command is there, without reading it."""
+    say(event(command))
+    waiting = select.poll()
+    waiting.register(0, select.POLLIN)
+    waiting.poll()
+    os._exit(0)
+
+
+@fault
 def closes_stdout(command):
     """Live on without a voice."""
     if first(command):
@@ -233,10 +243,10 @@ def stderr_line(command):
 
 @fault
 def many_events(command):
-    """Say twenty thousand things at once."""
+    """Say twenty thousand things at once, answer, and be gone while much of it waits in the pipe."""
     pieces = [line(other(command, "builder.progress", {"stage": "s", "number": n})) for n in range(20_000)]
-    put(b"".join(pieces))
-    say(event(command))
+    put(b"".join(pieces) + line(event(command)))
+    os._exit(0)
 
 
 @fault
@@ -514,7 +524,25 @@ def tells_where(command):
     """Tell where one is and what one was given."""
     names = ("LORCH_AGENT_TYPE", "AGENT_TYPE", "LORCH_RUN_ID", "LORCH_WORKSPACE", "GIVEN", "INHERITED")
     told = {"cwd": os.getcwd(), "env": {name: os.environ.get(name) for name in names}}
+    told["open"] = [
+        os.readlink(f"/proc/self/fd/{fd}")
+        for fd in os.listdir("/proc/self/fd")
+        if os.path.exists(f"/proc/self/fd/{fd}")
+    ]
     say(event(command, payload={"tests": {"status": "pass"}, **told}))
+
+
+@fault
+def takes_over_the_terminal(command):
+    """Say what would clear a terminal, turn text around and set a title."""
+    text = "\x1b[2J\x1b]0;title\x07 \u202eabc\r\x9b1m \x08"
+    put(text.encode() + b"\n", 2)
+    say({**log(text), "level": "warn"}, other(command, "builder.progress", {"stage": text, "message": text}))
+    say(
+        other(command, "error", {"code": text, "message": text, "retryable": True})
+        if first(command)
+        else event(command)
+    )
 
 
 @fault

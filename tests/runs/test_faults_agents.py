@@ -59,6 +59,8 @@ FAULTS = [
     "missing_tests",
     "other_version",
     "false_once",
+    "takes_over_the_terminal",
+    "leaves_the_next_unread",
     "tells_where",
     "true_but_outside",
 ]
@@ -191,6 +193,15 @@ def test_no_answer_of_forty_is_lost_when_the_agent_exits_with_it(tmp_path: Path)
     assert len(answers) == len(set(answers)) == 3 * len(tasks)
 
 
+def test_command_that_a_dying_agent_never_read(night: Night) -> None:
+    """It costs no attempt: the next process gets it as if it were the first."""
+    assert night.told_of("leaves_the_next_unread").attempts == ROUND
+    told = night.told_of("tells_where")
+
+    assert [(command["action"], command["retry"]["attempt"]) for command in told.commands] == [("implement", 0), *ROUND]
+    assert told.losses == []
+
+
 @pytest.mark.parametrize("fault", ["oversize", "oversize_answer"])
 def test_stdout_line_over_the_limit(night: Night, fault: str) -> None:
     """Only that line is dropped, its size and its first KiB are in the log."""
@@ -228,10 +239,11 @@ def test_stderr_line_over_a_mebibyte(night: Night) -> None:
 
 
 def test_twenty_thousand_events_at_once(night: Night) -> None:
-    """Each is in the ledger, in order."""
+    """Each is in the ledger, in order, and so is the answer, although the agent was gone long before it was read."""
     told = night.told_of("many_events")
 
     assert told.attempts == ROUND
+    assert told.losses == []
     assert [payload["number"] for payload in told.events("builder.progress")] == list(range(20_000))
 
 
@@ -430,6 +442,7 @@ def test_agents_start_in_the_workspace(night: Night) -> None:
     (told,) = night.told_of("tells_where").events("builder.completed")
 
     assert told["cwd"] == str(night.bench.root)
+    assert [path for path in told["open"] if path.startswith(str(night.bench.root))] == []  # no lock, no ledger
     assert told["env"] == {
         "LORCH_AGENT_TYPE": "builder",
         "AGENT_TYPE": "builder",
@@ -482,6 +495,15 @@ def exit_of(line: dict[str, Any]) -> dict[str, Any]:
     """Return how an agent ended."""
     payload: dict[str, Any] = line["payload"]
     return payload
+
+
+def test_control_characters_do_not_reach_the_terminal(night: Night) -> None:
+    """They are spelled out on the console and in the transcript."""
+    transcript = (night.bench.root / "transcripts" / f"{night.bench.run_ids[-1]}.txt").read_text()
+
+    for shown in (night.ended.out, night.ended.err, transcript):
+        assert [char for char in shown if char != "\n" and not char.isprintable()] == []
+    assert transcript.count("\\x1b[2J") >= 4
 
 
 # -- SPEC 3 and 6.3: what else an agent may get wrong -----------------------------------------------------------------

@@ -180,3 +180,18 @@ def test_warned_of_only_under_warn(tmp_path: Path) -> None:
     told = [payload for name in claims for payload in bench.told_of(f"T-{name}").events("system.artifacts_verified")]
     warned = [warning["path"] for payload in told for warning in payload["warnings"]]
     assert warned == ["specs/goal.md", "src/missing.txt", "specs/goal.md"]
+
+
+def test_repeated_key_is_answered_with_the_same_outcome(tmp_path: Path) -> None:
+    """An answer that was lost is given again by the next process, without the work being done twice."""
+    work = {"type": "write", "path": "src/work.txt", "content": "done\n"}
+    answer = {"type": "builder.completed", "payload": {"tests": {"status": "pass", "summary": "the first"}}}
+    script = {"responses": {"implement": {"events": [work, {"type": "close_stdout", "times": 1}, answer]}}}
+    bench = Bench(tmp_path / "w", {"builder": script})
+    ended = bench.run()
+
+    assert ended.code == 0, ended
+    told = bench.told_of("T-1")
+    assert told.attempts == ONCE_MORE
+    assert bench.executions()[told.commands[0]["idempotency_key"]] == 1
+    assert told.events("builder.completed") == [answer["payload"]]
