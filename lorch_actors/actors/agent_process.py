@@ -144,10 +144,12 @@ class AgentProcess:
     def _tree(self, keep: Sequence[int]) -> set[int]:
         """Return the pids of the tree: by descent, by marker, and strays that were adopted and carry no marker."""
         found = {self.pid} if self._popen.returncode is None else set()
-        found |= processes.descendants(self.pid) | processes.marked(AGENT_ID_VARIABLE, self.agent_id)
+        found |= processes.marked(AGENT_ID_VARIABLE, self.agent_id)
+        own = os.getpid()
         with _BEGINNING:
-            found |= {pid for pid in processes.children(os.getpid()) if _is_stray(pid)}
-        return found - {os.getpid(), *keep}
+            table = processes.parents()
+            found |= {pid for pid, parent in table.items() if parent == own and _is_stray(pid)}
+        return (found | processes.descendants(self.pid, table)) - {own, *keep}
 
     def reap(self) -> tuple[int | None, int | None]:
         """Return exit code and signal of the dead process, one of them None."""

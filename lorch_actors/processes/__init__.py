@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from lorch_actors.processes import proc
 from lorch_actors.processes.hunt import end_all
-from lorch_actors.processes.proc import children, descendants, environment_marker, marked
+from lorch_actors.processes.proc import children, descendants, environment_marker, marked, parents
 
 __all__ = [
     "ProcessIdentity",
@@ -26,6 +26,7 @@ __all__ = [
     "is_alive",
     "kill",
     "marked",
+    "parents",
     "reap_adopted",
     "set_child_subreaper",
     "set_name",

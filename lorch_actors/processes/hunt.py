@@ -43,6 +43,9 @@ def end_all(
             hunt.is_fast = True
             if time.monotonic() >= deadline:
                 break
+        else:
+            if not hunt.is_refused:
+                return []  # the last look found nobody
         return hunt.survivors()
     finally:
         hunt.start_over()
@@ -65,13 +68,18 @@ class _Hunt:
         self._just_ended: list[int] = []
         self.is_fast = False
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether anybody was found whom we may not signal."""
+        return bool(self._refused)
+
     def surround(self, signal_number: int, deadline: float) -> bool:
         """Send one signal to each, looking again until nobody new runs; return whether there was anyone."""
         self._just_ended.clear()
         for attempt in count():
             found = self._look()
             self._seen |= found
-            if self.is_fast:
+            if self.is_fast and found:
                 self._kill_groups(found)
             for pid, handle in list(self._sighted.items()):
                 del self._sighted[pid]

@@ -5,6 +5,7 @@ What reads tells what it saw at one moment; a process that is gone, or hidden fr
 
 import os
 import select
+from collections.abc import Mapping
 from typing import Final
 
 STATE: Final = 0
@@ -42,13 +43,13 @@ def children(pid: int) -> set[int]:
     return {child for child, parent in parents().items() if parent == pid}
 
 
-def descendants(pid: int) -> set[int]:
+def descendants(pid: int, table: Mapping[int, int] | None = None) -> set[int]:
     """Return everything below a process, zombies included, in whatever session or process group it is.
 
-    An orphan is found if pid is the child subreaper that inherits it.
+    An orphan is found if pid is the child subreaper that inherits it. table: what `parents` returned, if it was asked.
     """
     below: dict[int, list[int]] = {}
-    for child, parent in parents().items():
+    for child, parent in (parents() if table is None else table).items():
         below.setdefault(parent, []).append(child)
     found: set[int] = set()
     to_visit = [pid]
