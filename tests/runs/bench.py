@@ -19,6 +19,9 @@ from typing import Any
 import msgspec
 import psutil
 
+from lorch_actors.records.verify import Finding, verify_workspace
+from lorch_actors.storage.workspace import Workspace
+
 ROLES = ("builder", "reviewer", "spec_maintainer")
 WORKERS = ("ledger", "run-state", "snapshotter")
 DEADLINE_S = 60.0
@@ -142,6 +145,10 @@ class Bench:
         """Return the rows of index.json."""
         found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "index.json").read_bytes())
         return list(found["runs"])
+
+    def findings(self) -> list[Finding]:
+        """Return what `verify` finds broken."""
+        return verify_workspace(Workspace(self.root))
 
     def executions(self) -> dict[str, int]:
         """Return how often each idempotency key was executed, as the agents' journals say."""

@@ -1,0 +1,103 @@
+"""Nothing is acted on before it is on the disk: the ledger is synced before anybody hears of what is in it."""
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bench import Bench
+
+from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWorker
+from lorch_actors.storage import disk
+from lorch_actors.storage.ledger_format import seal
+
+RUN_ID = "run-20260101-000000-00000000"
+
+
+class Context:
+    """Stands for the link of a worker: takes its signs of life."""
+
+    def progress(self) -> None:
+        return
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return what is done to the disk, as it is done."""
+    done: list[str] = []
+
+    def call(name: str, real: Callable[..., Any], *arguments: Any) -> Any:
+        done.append(name)
+        return real(*arguments)
+
+    for name in ("write", "sync_data", "sync_file", "sync_directory"):
+        monkeypatch.setattr(disk, name, partial(call, name, getattr(disk, name)))
+    return done
+
+
+@pytest.fixture
+def worker(tmp_path: Path, calls: list[str]) -> Any:
+    """Make the process half of the ledger writer, in this process."""
+    place = LedgerPlace(tmp_path / "ledger", tmp_path / "ledger.lock", RUN_ID, "2026-01-01T00:00:00.000Z")
+    made = LedgerWorker(place)
+    made.open()
+    calls.clear()
+    yield made
+    made.close()
+
+
+def lines(count: int) -> list[list[Any]]:
+    """Return sealed lines, as the front sends them."""
+    chain, found = RUN_ID, []
+    for seq in range(1, count + 1):
+        line, chain = seal(b'{"kind":"log"}', seq, 0, chain)
+        found.append([seq, line])
+    return found
+
+
+def test_the_ledger_is_synced_before_the_writer_answers(worker: Any, calls: list[str]) -> None:
+    """One write and one sync for all that has arrived together."""
+    one, two, three = lines(3)
+
+    (answer,) = worker.handle([{"lines": [one], "sync": True}, {"lines": [two, three], "sync": True}], Context())
+
+    assert calls == ["write", "sync_data"]
+    assert answer["seq"] == 3
+
+
+def test_what_is_not_synced_is_not_called_durable(worker: Any, calls: list[str]) -> None:
+    """Heartbeats wait for the next sync."""
+    one, two = lines(2)
+
+    (first,) = worker.handle([{"lines": [one], "sync": False}], Context())
+    (second,) = worker.handle([{"lines": [two], "sync": False}], Context())
+    (third,) = worker.handle([{"lines": [], "sync": True}], Context())
+
+    assert [first["seq"], second["seq"], third["seq"]] == [0, 0, 2]
+    assert calls == ["write", "write", "sync_data"]
+
+
+def test_file_and_directory_are_synced_when_the_ledger_is_opened(tmp_path: Path, calls: list[str]) -> None:
+    """A ledger whose name is not on the disk is no ledger."""
+    place = LedgerPlace(tmp_path / "ledger", tmp_path / "ledger.lock", RUN_ID, "2026-01-01T00:00:00.000Z")
+    worker = LedgerWorker(place)
+
+    worker.open()
+
+    assert calls[-2:] == ["sync_file", "sync_directory"]
+    worker.close()
+
+
+def test_every_command_follows_from_what_was_durable(tmp_path: Path) -> None:
+    """Each line says up to where the ledger was on the disk when it was written: all that led to it was."""
+    there = Bench(tmp_path / "w")
+    assert there.run().code == 0
+
+    before = 0
+    for line in there.ledger():
+        if line["kind"] == "command":
+            assert line["ledger"]["durable"] >= before, json.dumps(line)
+        if line["kind"] in {"command", "event"}:
+            before = line["ledger"]["seq"]
