@@ -198,6 +198,7 @@ rm filler
 """
 
 
+@pytest.mark.long
 @needs_mounts
 def test_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     """One message, exit code 5, nothing half-written; with room, the same command works."""
@@ -212,6 +213,7 @@ def test_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     assert "Traceback" not in ended.err
 
 
+@pytest.mark.long
 def test_files_that_may_not_grow(tmp_path: Path) -> None:
     """A limit on the size of files (`ulimit -f`) is met like a full disk, and the run can be resumed without it."""
     tasks = [{"id": "T-1", "fault": "leaves_much"}]

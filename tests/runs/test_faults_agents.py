@@ -213,10 +213,10 @@ def test_stdout_line_over_the_limit(night: Night, fault: str) -> None:
 
 
 def test_stdout_line_over_the_limit_whose_newline_never_comes(night: Night) -> None:
-    """Eight MiB are counted, not kept."""
+    """96 MiB are counted, not kept."""
     assert night.told_of("endless_line").attempts == ONCE_MORE
     long = [note for note in night.logged if note.get("head", "").startswith("e")]
-    assert [note["oversize_bytes"] for note in long] == [8 << 20]
+    assert [note["oversize_bytes"] for note in long] == [96 << 20]
 
 
 def test_stdout_line_of_exactly_the_limit(night: Night) -> None:
@@ -268,7 +268,8 @@ def test_memory_of_the_orchestrator_stays_bounded(night: Night) -> None:
     """After all that was too long and too much, as its own child read it in /proc."""
     (answer,) = night.told_of("memory").events("builder.completed")
 
-    assert answer["orchestrator_kib"] < 100 * MIB_KIB
+    assert len(answer["peaks_kib"]) >= 4  # itself, and the processes that it started
+    assert max(answer["peaks_kib"]) < 90 * MIB_KIB
 
 
 def test_error_event_ends_the_task(night: Night) -> None:
@@ -453,7 +454,7 @@ def test_agents_start_in_the_workspace(night: Night) -> None:
     }
 
 
-@pytest.mark.parametrize("kind", ["missing", "not_executable", "directory"])
+@pytest.mark.parametrize("kind", ["missing", "not_executable", pytest.param("directory", marks=pytest.mark.long)])
 def test_agent_command_that_cannot_be_executed(tmp_path: Path, kind: str) -> None:
     """The task fails at once; ledger, state and console name the command and the remedy."""
     command = tmp_path / "w" / "agent"

@@ -34,7 +34,7 @@ OUTCOMES: dict[str, tuple[int, list[str], str | None, int]] = {
 }
 """By script: exit code, actions in order, failure code, and how many false claims were warned of."""
 
-QUICK = {"builder-missing-tests", "simple-success", "spec-changes-requested"}
+QUICK = {"simple-success", "spec-changes-requested"}
 """What the default suite plays; the others belong to the long one."""
 
 ORCHESTRATION: dict[str, dict[str, list[str]]] = {

@@ -25,7 +25,7 @@ POLICY = {
     "stdin_timeout_s": 0.7,
 }
 AGENTS = {
-    "builder": {"timeouts_s": {"implement": 2}},
+    "builder": {"timeouts_s": {"implement": 1.5}},
     "reviewer": {"heartbeat_interval_s": 0.7},
 }
 
@@ -75,7 +75,7 @@ def test_silent_agent(tight: Tight) -> None:
     assert told.attempts == ONCE_MORE
     assert told.losses == ["deadline_passed"]
     (note,) = told.events("system.command_timed_out")
-    assert "within 2 s; agents.builder.timeouts_s.implement sets it" in note["message"]
+    assert "within 1.5 s; agents.builder.timeouts_s.implement sets it" in note["message"]
     first, second = told.commands[:2]
     assert first["idempotency_key"] == second["idempotency_key"]
     assert first["deadline"] < second["deadline"]
