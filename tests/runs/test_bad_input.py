@@ -1,5 +1,7 @@
 """What people get wrong and what the machine refuses: one message with its remedy, the right exit code, no mess."""
 
+import contextlib
+import io
 import json
 import os
 import pty
@@ -13,6 +15,7 @@ import jsonschema
 import pytest
 from bench import Bench, Ended
 
+from lorch_actors.cli import app
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
 
 LORCH = [sys.executable, "-m", "lorch_actors"]
@@ -254,7 +257,15 @@ def test_json_of_a_run(tmp_path: Path) -> None:
     assert {task["task_id"]: task["status"] for task in document["tasks"]} == {"T-1": "completed", "T-2": "failed"}
     assert "[lorch] DONE T-1" in ended.err
     for command, schema in ((("verify",), "cli-verify"), (("status",), "cli-status"), (("runs",), "cli-runs")):
-        assert conforms(schema, json.loads(bench.run(*command, "--json").out)), command
+        assert conforms(schema, json.loads(printed(bench, *command, "--json"))), command
+
+
+def printed(bench: Bench, *arguments: str) -> str:
+    """Return what a command that runs no agents prints, carried out in this process."""
+    out = io.StringIO()
+    with contextlib.chdir(bench.root), contextlib.redirect_stdout(out):
+        app.main(arguments)
+    return out.getvalue()
 
 
 def test_quiet_run(tmp_path: Path) -> None:
@@ -289,7 +300,7 @@ def test_pipe_that_is_closed_early(tmp_path: Path) -> None:
     assert (bench.state()["status"], ended.stderr) == ("completed", "")
 
 
-@pytest.mark.parametrize(("no_color", "coloured"), [("1", False), ("", True)])
+@pytest.mark.parametrize(("no_color", "coloured"), [("1", False), pytest.param("", True, marks=pytest.mark.long)])
 def test_no_color(tmp_path: Path, no_color: str, coloured: bool) -> None:
     """On a terminal a run is coloured, unless NO_COLOR is set."""
     bench = Bench.raw(tmp_path / "w", [{"id": "T-1"}])
