@@ -188,13 +188,15 @@ def test_a_second_run_writes_over_no_receipt(tmp_path: Path) -> None:
 
 def test_a_changed_configuration_does_not_change_a_run(tmp_path: Path) -> None:
     """Tasks, policy and agents are those it was started with; that something differs is told."""
-    there = Bench(tmp_path / "w", {"builder": hanging("implement")})
+    events = [HANGS_ONCE, write("src/a.txt", "more than a byte\n"), PASSED]
+    there = Bench(tmp_path / "w", {"builder": responding(implement={"events": events})})
     run_id = crashed(there, "implement")
     (before,) = keys(there, run_id)
 
     def change(document: dict[str, Any]) -> None:
         document["tasks"] = [{"id": "T-9", "goal": "something else"}]
         document["policy"]["retry"]["max_attempts"] = 7
+        document["policy"]["artifact_max_bytes"] = 1
         document["agents"]["builder"]["cmd"] = ["false"]
 
     there.configure(change)
@@ -205,7 +207,11 @@ def test_a_changed_configuration_does_not_change_a_run(tmp_path: Path) -> None:
     assert next(iter(keys(there, run_id))) == before
     assert {command["retry"]["max_attempts"] for command in there.commands()} == {3}
     (note,) = there.events("system.run_resumed")
-    assert note["payload"]["config_changes"] == ["$.agents.builder.cmd", "$.policy.retry.max_attempts"]
+    assert note["payload"]["config_changes"] == [
+        "$.agents.builder.cmd",
+        "$.policy.artifact_max_bytes",
+        "$.policy.retry.max_attempts",
+    ]
     assert "$.policy.retry.max_attempts" in resumed.out
 
 
