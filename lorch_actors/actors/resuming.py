@@ -9,7 +9,7 @@ from lorch_actors import processes
 from lorch_actors.actors.opening import Opening, Settled, agent_object, opening_event, redactor_for
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.starting import start_run
-from lorch_actors.errors import ExitCode, UsageError
+from lorch_actors.errors import ConfigError, ExitCode, UsageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.configuration import AgentSettings, Configuration
 from lorch_actors.protocol.documents import RunStatus
@@ -119,6 +119,12 @@ def _agent_of(run: Run, role: str, configuration: Configuration, redactor: Redac
     cmd = recorded.get("cmd", [])
     if [redactor.text(word) for word in in_force.cmd] == cmd:
         cmd = in_force.cmd  # the same, with the secrets that the ledger must not hold
+    elif any("[redacted:" in word for word in cmd):
+        raise ConfigError(
+            f"the command of the {role} held a secret when the run was started, and lorch.json has another command now",
+            where=f"$.agents.{role}.cmd",
+            remedy="Give the agent its former command back, with the same variables in the environment.",
+        )
     kept: tuple[str, ...] = ("enabled", "heartbeat_interval_s", "timeouts_s")
     settings: Object = {key: recorded[key] for key in kept if key in recorded}
     names = recorded.get("env", [])

@@ -65,6 +65,7 @@ class RunTree:
             run_id=run_id,
             started_at=self.started_at,
             vouched=vouched(self.workspace, run_id),
+            start=opening.loaded.position if opening.loaded.position.seq else None,
         )
         stall_ms = round(policy.worker_stall_s * 1000)
         recorder = child(RestartRecorder, RestartRecorder.NAME, run_id=run_id)

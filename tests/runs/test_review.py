@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench import Bench
 
@@ -169,3 +170,25 @@ def killed(event, arguments):
 
 sys.addaudithook(killed)
 """
+
+
+def test_a_secret_in_a_command_is_asked_for_again_and_never_run_redacted(tmp_path: Path) -> None:
+    """The ledger does not hold it: a resume takes it from the configuration, or says that it is missing."""
+    there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": {"events": [{"type": "hang"}]}}}})
+    secret = {"BUILDER_TOKEN": "swordfish-1234"}
+
+    def with_secret(document: dict[str, Any]) -> None:
+        document["agents"]["builder"]["cmd"] += ["--id", secret["BUILDER_TOKEN"]]
+
+    there.configure(with_secret)
+    running = there.start("run", "--all", "--no-keep-alive", env=secret)
+    running.until(r"\] implement \(")
+    running.signal("orchestrator", signal.SIGKILL)
+    assert running.wait().code == 5
+
+    there.configure(lambda document: document["agents"]["builder"].update(cmd=["other"]))
+    refused = there.run("resume", env=secret)
+
+    assert refused.code == 2, refused
+    assert "$.agents.builder.cmd" in refused.err
+    assert secret["BUILDER_TOKEN"] not in refused.err + json.dumps(there.ledger())
