@@ -97,7 +97,8 @@ def _count_run(
     accounts.resumed += run.resumes
     accounts.tasks_completed += sum(task.status == "completed" for task in run.tasks.values())
     _judge(accounts, path, missing, ids)
-    if whole and run.status is not RunStatus.COMPLETED:
+    # a run that was killed before its first entry was never one, and was started again under another id
+    if whole and run.started and run.status is not RunStatus.COMPLETED:
         accounts.breach("run-completed", path, f"the run is {run.status}")
 
 

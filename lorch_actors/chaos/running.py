@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,13 +15,15 @@ from lorch_actors.chaos.settings import Settings
 from lorch_actors.chaos.workload import HEARTBEAT_S, LIMITS
 
 
-def run_chaos(settings: Settings, say: Callable[[str], None] = lambda _: None, *, keep: bool = True) -> ChaosReport:
-    """Carry it out and return what it came to. say: takes remarks on the way.
+def run_chaos(
+    root: Path, settings: Settings, say: Callable[[str], None] = lambda _: None, *, keep: bool = True
+) -> ChaosReport:
+    """Carry it out in the workspace below ``root`` and return what it came to. say: takes remarks on the way.
 
     keep: leave the workspace behind although every promise held; when one broke, it is left behind in any case.
     Raises UsageError if the workspace is not a new or empty directory.
     """
-    session = Session(settings, say)
+    session = Session(root, settings, say)
     found = session.play()
     is_kept = keep or bool(found.broken) or session.interrupted
     report = _report(session, found, kept=is_kept)
@@ -28,7 +31,7 @@ def run_chaos(settings: Settings, say: Callable[[str], None] = lambda _: None, *
         path = session.workload.notes / "report.json"
         path.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n")
     else:
-        shutil.rmtree(settings.root, ignore_errors=True)
+        shutil.rmtree(root, ignore_errors=True)
     return report
 
 
@@ -50,7 +53,7 @@ def _report(session: Session, found: Accounts, *, kept: bool) -> ChaosReport:
         ok=not found.broken,
         interrupted=session.interrupted,
         seed=session.settings.seed,
-        workspace=str(session.settings.root),
+        workspace=str(session.root),
         kept=kept,
         duration_s=round(session.duration_s, 1),
         limits=limits(),

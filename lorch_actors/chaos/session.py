@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from lorch_actors import processes
@@ -44,10 +45,11 @@ ANSWERS: Final = frozenset({"builder.completed", "review.completed", "spec.updat
 class Session:
     """One chaos run. say: takes a remark about how it goes, a line at a time."""
 
-    def __init__(self, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, root: Path, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+        self.root = root
         self.settings = settings
         self.is_soak = settings.kills is None
-        self.workload = Workload(settings.root, step_ms=SOAK_STEP_MS if self.is_soak else STEP_MS)
+        self.workload = Workload(root, step_ms=SOAK_STEP_MS if self.is_soak else STEP_MS)
         self.strikes: list[Strike] = []
         self.tails: dict[str, Tail] = {}
         self.resources = Resources()
@@ -57,9 +59,9 @@ class Session:
         self.interrupted = False
         self.duration_s = 0.0
         self._say = say
-        self._workspace = Workspace(settings.root)
+        self._workspace = Workspace(root)
         self._dealer = Dealer(settings)
-        self._victims = Victims(settings.root, self._dealer)
+        self._victims = Victims(root, self._dealer)
         self._token = secrets.token_hex(8)
         self._began = time.monotonic()
         self._watched: list[Strike] = []
@@ -87,12 +89,12 @@ class Session:
         self.duration_s = time.monotonic() - self._began
         seen = {run_id: tail.acknowledged for run_id, tail in self.tails.items()}
         tasks = self.workload.tasks
-        found = audit(self.settings.root, seen, tasks=tasks, whole=not self.interrupted and not self._given_up)
+        found = audit(self.root, seen, tasks=tasks, whole=not self.interrupted and not self._given_up)
         found.broken[:0] = self.found.broken
         for identity in self.resources.zombies:
             found.breach("no-zombies", identity.pid, "it had ended, and nobody reaped it")
         if leaked := self.resources.leaked():
-            found.breach("no-leaks", self.settings.root, f"a process gained {leaked} descriptors")
+            found.breach("no-leaks", self.root, f"a process gained {leaked} descriptors")
         return found
 
     @property
@@ -115,7 +117,9 @@ class Session:
     def _run_batch(self) -> None:
         """Run the next tasks to their end, resuming by hand whenever nobody else is left to do it."""
         before = set(self._workspace.run_ids())
-        tasks = str(self.workload.batch(self._batch_size()))
+        size = self._batch_size()
+        tasks = str(self.workload.batch(size))
+        self._say(f"{len(self.strikes)} strikes so far; the next run has {size} tasks")
         anew = ["run", "--from", tasks, "--on-failure", "continue"]
         arguments, fruitless, answers = anew, 0, self._answers()
         while True:
@@ -134,7 +138,7 @@ class Session:
 
     def _give_up(self, promise: str, what: str) -> None:
         self._given_up = True
-        self.found.breach(promise, self.settings.root, what)
+        self.found.breach(promise, self.root, what)
 
     def _answers(self) -> int:
         return sum(note.name in ANSWERS for note in self.notes)
@@ -151,7 +155,7 @@ class Session:
         with open(self.workload.notes / "console.txt", "ab") as console:
             process = subprocess.Popen(
                 [sys.executable, "-m", "lorch_actors.chaos.subject", *arguments],
-                cwd=self.settings.root,
+                cwd=self.root,
                 env={**os.environ, orphans.MARKER: self._token},
                 stdin=subprocess.DEVNULL,
                 stdout=console,

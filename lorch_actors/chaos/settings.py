@@ -2,7 +2,6 @@
 
 import random
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from lorch_actors.protocol.messages import ROLES
@@ -43,11 +42,9 @@ class Card(NamedTuple):
 class Settings:
     """What is asked for.
 
-    root: the workspace to make. kills: so many strikes, or None: strikes for ``duration_s`` seconds. pace_s: shortest
-    and longest time between two.
+    kills: so many strikes, or None: strikes for ``duration_s`` seconds. pace_s: shortest and longest time between two.
     """
 
-    root: Path
     seed: int
     kills: int | None = None
     duration_s: float = 0.0

@@ -62,13 +62,13 @@ def chaos_command(
     if kills is not None and minutes is not None:
         raise UsageError("--kills and --minutes do not go together", remedy="Leave one of them out.")
     to, given = output(), given_workspace()
+    settings = _settings(kills, minutes, seed, roles, signals)
     root = given if given is not None else Path(tempfile.mkdtemp(prefix="lorch-chaos-"))
-    settings = _settings(root, kills, minutes, seed, roles, signals)
     to.say(f"Chaos in {root}, seed {settings.seed}.")
     to.say(
         "Limits: " + ", ".join(f"{path.removeprefix('policy.')} {value:g}" for path, value in limits().items()) + "."
     )
-    report = run_chaos(settings, to.say, keep=given is not None)
+    report = run_chaos(root, settings, to.say, keep=given is not None)
     to.result(report, _text(report))
     if report.broken:
         return ExitCode.FAILED
@@ -76,13 +76,12 @@ def chaos_command(
 
 
 def _settings(
-    root: Path, kills: int | None, minutes: float | None, seed: int | None, roles: str | None, signals: str | None
+    kills: int | None, minutes: float | None, seed: int | None, roles: str | None, signals: str | None
 ) -> "Settings":
     from lorch_actors.chaos import settings
 
     is_soak = minutes is not None
-    return settings.Settings(
-        root=root,
+    found = settings.Settings(
         seed=seed if seed is not None else random.SystemRandom().randrange(_SEED_BELOW),
         kills=None if is_soak else kills or KILLS_BY_DEFAULT,
         duration_s=(minutes or 0.0) * 60,
@@ -90,6 +89,9 @@ def _settings(
         signals=_chosen("--signals", signals, settings.SIGNALS, settings.SIGNALS),
         pace_s=settings.SOAK_PACE_S if is_soak else settings.PACE_S,
     )
+    if found.roles == (settings.CONDUCTOR,) and found.signals == ("STOP",):
+        raise UsageError("nobody can be hurt so: the conductor is a thread", remedy="Use --signals KILL.")
+    return found
 
 
 def _chosen(option: str, given: str | None, known: tuple[str, ...], by_default: tuple[str, ...]) -> tuple[str, ...]:

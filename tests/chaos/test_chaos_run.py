@@ -1,0 +1,131 @@
+"""Under random kills of every process of the tree, a batch of tasks is finished and no promise breaks."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from conftest import After, chaos
+
+from lorch_actors.chaos import orphans
+from lorch_actors.chaos.settings import BELOW, VICTIMS
+from lorch_actors.errors import ExitCode
+from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
+
+NOTHING_BROKE = {
+    "executed_twice": 0,
+    "entries_lost": 0,
+    "entries_doubled": 0,
+    "orphans": 0,
+    "zombies": 0,
+    "descriptors_leaked": 0,
+    "broken": [],
+}
+
+
+def costs(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a report has to be nothing."""
+    return {name: report[name] for name in NOTHING_BROKE}
+
+
+def test_twelve_kills_cost_nothing_but_time(after_chaos: After):
+    """Every task is finished, nothing is lost, doubled, executed again or left running."""
+    report = after_chaos.report
+
+    assert costs(report) == NOTHING_BROKE
+    assert (after_chaos.code, report["ok"]) == (ExitCode.DONE, True)
+    assert report["tasks_completed"] == report["tasks"] > 0
+    assert report["strikes"] == 12
+
+
+def test_the_report_is_as_its_schema_says(after_chaos: After):
+    """For whoever reads it with a program."""
+    schema = json.loads((SCHEMA_DIRECTORY / "cli-chaos.json").read_bytes())
+
+    jsonschema.Draft202012Validator(schema).validate(after_chaos.report)
+
+
+def test_everybody_is_hurt_early(after_chaos: After):
+    """The deck holds every role, so that few strikes meet nearly all of them."""
+    hurt = {line["role"] for line in after_chaos.report["roles"]}
+
+    assert len(hurt) >= len(VICTIMS) - 1
+    assert hurt <= set(VICTIMS)
+
+
+def test_the_widened_limits_are_printed(after_chaos: After):
+    """Nobody should take the run's patience for the default."""
+    assert "supervisor.restarts 100000" in after_chaos.told
+    assert after_chaos.report["limits"]["policy.worker_stall_s"] == 1.0
+
+
+def test_a_workspace_that_is_not_empty_is_refused(tmp_path: Path):
+    """Chaos is for a workspace of its own."""
+    (tmp_path / "thesis.txt").write_text("precious")
+
+    refused = chaos(tmp_path, "--kills", "1")
+
+    assert refused.code == ExitCode.USAGE
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_ctrl_c_stops_the_run_and_reports(tmp_path: Path):
+    """In good order: the run is resumable, nobody is left alive, and what was measured so far is told."""
+    command = [sys.executable, "-m", "lorch_actors", "chaos", "--json", "--minutes", "5", "--roles", "agent"]
+    root = tmp_path / "w"
+    with subprocess.Popen(
+        [*command, "--workspace", str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        while "the next run" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        report = json.loads(process.stdout.read())
+
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert (report["interrupted"], report["broken"]) == (True, [])
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_five_hundred_kills_over_all_roles(tmp_path: Path):
+    """Every task finished, 0 entries lost, 0 steps executed twice, 0 orphans."""
+    after = chaos(tmp_path / "w", "--kills", "500", "--seed", "500")
+
+    assert costs(after.report) == NOTHING_BROKE
+    assert after.report["tasks_completed"] == after.report["tasks"]
+    assert {line["role"] for line in after.report["roles"]} == set(VICTIMS)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_five_minutes_of_light_chaos_leave_nothing_behind(tmp_path: Path):
+    """Memory, descriptors and threads of guardian and orchestrator end where they began."""
+    after = chaos(tmp_path / "w", "--minutes", "5", "--seed", "5")
+
+    assert costs(after.report) == NOTHING_BROKE
+    assert {line["role"] for line in after.report["roles"]} == set(BELOW)
+    for line in after.report["resources"]:
+        assert line["threads_end"] - line["threads_start"] <= 4
+        assert line["resident_slope_bytes_per_minute"] < 2 * 1024 * 1024
+
+
+def test_who_carries_the_marker_is_found_in_any_session():
+    """An orphan that has hidden in a session of its own is named with its command; a dead one is not."""
+    token = f"test-{id(object())}"
+    process = subprocess.Popen(
+        ["sleep", "1000"], env={orphans.MARKER: token, "PATH": "/usr/bin:/bin"}, start_new_session=True
+    )
+    try:
+        found = orphans.left_over(token, within_s=0.0)
+        assert [(identity.pid, words) for identity, words in found.items()] == [(process.pid, "sleep 1000")]
+    finally:
+        process.kill()
+        process.wait()
+
+    assert orphans.left_over(token, within_s=0.0) == {}
