@@ -14,7 +14,7 @@ import msgspec
 
 from lorch_actors.errors import LedgerDamaged, LorchError, PathRefused, StorageError
 from lorch_actors.protocol.canonical import canonical
-from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus
+from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus, SnapshotManifest
 from lorch_actors.protocol.ids import snapshot_id
 from lorch_actors.protocol.messages import Artifact, Command, Entry, Event
 from lorch_actors.records.history import entries, load_run, vouched
@@ -174,12 +174,18 @@ def _check_snapshots(workspace: Workspace, told: _Told) -> Iterator[Finding]:
     for expected in sorted(told.manifests):
         path = workspace.manifest(expected)
         try:
-            found = _id_of(read_manifest(path))
+            manifest = read_manifest(path)
+            named, found = msgspec.convert(manifest, SnapshotManifest).snapshot_id, _id_of(manifest)
         except LorchError as error:
             yield Finding("snapshot", str(path), error.what)
             continue
+        except msgspec.ValidationError as error:
+            yield Finding("snapshot", str(path), f"it is no manifest: {error}")
+            continue
         if found != expected:
             yield Finding("snapshot", str(path), f"its files have the id {found}")
+        elif named != expected:
+            yield Finding("snapshot", str(path), f"it says that it is {named}")
 
 
 def _id_of(manifest: Mapping[str, Any]) -> str:

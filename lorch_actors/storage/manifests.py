@@ -123,7 +123,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         found = msgspec.json.decode(content, type=dict[str, Any])
         _keyed(found)
-    except (msgspec.MsgspecError, KeyError, TypeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise SnapshotError("is not a snapshot manifest", where=str(path), remedy=remedy) from error
     return found
 
