@@ -86,9 +86,11 @@ def vouched(workspace: Workspace, run_id: str) -> tuple[Position, ...]:
 def _read_run_state(workspace: Workspace) -> RunState | None:
     try:
         content = disk.read_file(workspace.run_state, INDEX_MAX_BYTES)
-        return msgspec.json.decode(content or b"", type=RunState)
-    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
+        state = msgspec.json.decode(content or b"", type=RunState)
+        workspace.ledger(state.run_id)
+    except (StorageError, UsageError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
+    return state
 
 
 def _restored(run_id: str, checkpoint: tuple[Position, Any] | None) -> tuple[Run, Position] | None:
@@ -124,18 +126,21 @@ def read_index(workspace: Workspace) -> Index:
     """Return the index as it stands, empty when it is absent or unreadable: it is a projection."""
     try:
         content = disk.read_file(workspace.index, INDEX_MAX_BYTES)
-        return msgspec.json.decode(content or b"", type=Index)
-    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
+        index = msgspec.json.decode(content or b"", type=Index)
+        for row in index.runs:
+            workspace.ledger(row.run_id)  # an id that cannot be one is damage like any other
+    except (StorageError, UsageError, msgspec.MsgspecError, UnicodeDecodeError):
         return Index(runs=[])
+    return index
 
 
-def rows(workspace: Workspace, *, skip_damaged: bool = False) -> list[IndexRow]:
+def rows(workspace: Workspace, *, skip_damaged: bool = False, use_index: bool = True) -> list[IndexRow]:
     """Return a row for every run of the workspace, oldest first, read from the ledger where the index may be behind.
 
-    So are unfinished runs, and the one that run.json is about, in case its ledger was cut or is gone.
-    skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
+    So are unfinished runs, and the one that run.json is about, in case its ledger was cut or is gone; without
+    ``use_index``, all. skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
     """
-    known = {row.run_id: row for row in read_index(workspace).runs}
+    known = {row.run_id: row for row in read_index(workspace).runs} if use_index else {}
     state = _read_run_state(workspace)
     latest = state.run_id if state is not None else max(known, default=None)
     found: list[IndexRow] = []
@@ -163,15 +168,20 @@ def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> st
 def next_steps(workspace: Workspace, task_ids: Iterable[str]) -> dict[str, int]:
     """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped.
 
-    Where a ledger cannot be read, the receipts on disk say what it can no longer say.
+    Where index and receipts disagree, the ledgers decide: a step that is numbered again costs an older receipt. Where a
+    ledger cannot be read, the receipts on disk say what it can no longer say.
     """
+    on_disk = {task_id: _last_receipt(workspace, task_id) for task_id in task_ids}
     found = rows(workspace, skip_damaged=True)
+    if _last_steps(found, on_disk) != on_disk:
+        found = rows(workspace, skip_damaged=True, use_index=False)
     is_whole = len(found) == len(workspace.run_ids())
-    steps: dict[str, int] = {}
-    for task_id in task_ids:
-        last = max((row.last_steps.get(task_id, 0) for row in found), default=0)
-        steps[task_id] = 1 + (last if is_whole else max(last, _last_receipt(workspace, task_id)))
-    return steps
+    last = _last_steps(found, on_disk)
+    return {task_id: 1 + (last[task_id] if is_whole else max(last[task_id], on_disk[task_id])) for task_id in on_disk}
+
+
+def _last_steps(found: list[IndexRow], task_ids: Iterable[str]) -> dict[str, int]:
+    return {task_id: max((row.last_steps.get(task_id, 0) for row in found), default=0) for task_id in task_ids}
 
 
 def _last_receipt(workspace: Workspace, task_id: str) -> int:
