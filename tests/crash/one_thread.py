@@ -18,7 +18,7 @@ from lorch_actors.actors.runtime import Runtime
 from lorch_actors.actors.worker import Frame, FrameKind, Worker
 from lorch_actors.actors.worker_loop import WorkerLoop, failure
 
-TURNS_MAX = 200_000
+TURNS_MAX = 30_000
 
 
 class Stuck(AssertionError):  # noqa: N818 - it is what it says

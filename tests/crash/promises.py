@@ -61,6 +61,9 @@ def broken_promises(reference: Reference, ended: str, expected: Story) -> list[s
             found.append(f"other {part} than the reference run: {getattr(told, part)} for {getattr(expected, part)}")
     found += _journal(reference, set(told.keys))
     found += [f"{one.check}: {one.where}: {one.what}" for one in verify_workspace(reference.workspace)]
+    for path in (reference.workspace.transcript(RUN_ID), reference.workspace.run_state, reference.workspace.index):
+        if not path.exists():
+            found.append(f"absent: {path}")
     found += [f"left behind: {path}" for path in reference.root.rglob(".*.tmp.*")]
     return found
 

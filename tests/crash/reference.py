@@ -27,6 +27,7 @@ from lorch_actors.actors.run_tree import RunTree
 from lorch_actors.actors.tree import start_tree
 from lorch_actors.agents import files
 from lorch_actors.agents.journal import Journal, Outcome
+from lorch_actors.errors import StorageError
 from lorch_actors.protocol.configuration import parse_configuration
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import AgentType, Command, Entry, Event, Sender
@@ -123,6 +124,15 @@ class ScriptedAgent(Actor):
     def _work(self, command: Command, agent_id: str) -> None:
         if agent_id != self._agent_id:
             return  # its process has ended
+        try:
+            outcome = self._answer(command)
+        except StorageError:
+            self.cleanup()
+            self._exit(1, "")  # so does an agent that cannot write
+            return
+        self._say(outcome.event, command, outcome)
+
+    def _answer(self, command: Command) -> Outcome:
         root = self._reference.root
         if self._journal is None:
             self._journal = Journal(root / "state" / "agents" / f"{self.name}.journal.ndjson", self.now_ms)
@@ -132,7 +142,7 @@ class ScriptedAgent(Actor):
             self._journal.started(command)
             outcome = self._outcome(command)
             self._journal.finished(key, outcome)
-        self._say(outcome.event, command, outcome)
+        return outcome
 
     def _outcome(self, command: Command) -> Outcome:
         round_ = command.inputs["round"]
@@ -158,9 +168,9 @@ class ScriptedAgent(Actor):
         )
         self.tell(LEDGER, Append(told, origin=self.name, urgent=urgent))
 
-    def _exit(self) -> None:
+    def _exit(self, code: int = 0, why: str = "it was ended") -> None:
         if self._agent_id:
-            self._note(AgentExited(self.name, self._agent_id, 0, None, "it was ended"))  # type: ignore[arg-type]
+            self._note(AgentExited(self.name, self._agent_id, code, None, why))  # type: ignore[arg-type]
             self._agent_id = ""
 
     def _note(self, note: Payload) -> None:

@@ -1,0 +1,114 @@
+"""Cutting the power at every moment of the reference run, with every fate, and recovering from what is left."""
+
+import hashlib
+import os
+import random
+import shutil
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lying import Disk, Note, Recorder, fates, lay_out
+from promises import Story, broken_promises
+from reference import Reference
+from tampering import Call, intercepted
+
+FORKS_MAX = 2
+
+
+@dataclass
+class Recording:
+    """A reference run as the disk saw it. before: what was there when it began."""
+
+    notes: list[Note]
+    acknowledged: list[tuple[int, str]]
+    before: Path
+    now_ms: int
+    tasks: tuple[str, ...]
+
+
+def record(root: Path, tasks: tuple[str, ...]) -> Recording:
+    """Play a reference run below ``root`` and note every call."""
+    reference = Reference(root / "run", tasks).make()
+    shutil.copytree(reference.root, root / "before")
+    recorder = Recorder(reference.root, lambda: len(reference.acknowledged))
+    with intercepted(recorder):
+        assert reference.play() == "completed"
+    told = list(reference.acknowledged.items())
+    return Recording(recorder.notes, told, root / "before", reference.now_ms, tasks)
+
+
+@dataclass
+class Cuts:
+    """What came of it."""
+
+    states: int = 0
+    violations: list[str] = field(default_factory=list)
+
+
+def cut_power(recording: Recording, expected: Story, root: Path, share: float, seed: int) -> Cuts:
+    """Recover from a share of all states, chosen by chance; a state that was met before is not tried again."""
+    chance = random.Random(seed)
+    disk, cuts = Disk(recording.before), Cuts()
+    seen: set[bytes] = set()
+    forks: list[tuple[int, int, str]] = []
+    for moment, note in enumerate([*recording.notes, None]):
+        for fate in fates(f"{seed} {moment}"):
+            if chance.random() >= share:
+                continue
+            told = note.told if note is not None else len(recording.acknowledged)
+            files, directories = disk.after(fate)
+            state = hashlib.sha256(repr((told, sorted(files.items()), sorted(directories))).encode()).digest()
+            if state in seen:
+                continue
+            seen.add(state)
+            cuts.states += 1
+            place = root / f"cut-{moment}-{cuts.states}"
+            place.mkdir()
+            lay_out(place, files, directories)
+            if len(forks) >= FORKS_MAX:
+                _collect(forks, cuts)
+            name = f"{_named(moment, note)}, {fate.told}"
+            forks.append((*_recover_in_fork(recording, expected, place, told), name))
+        if note is not None:
+            disk.play(note)
+    while forks:
+        _collect(forks, cuts)
+    return cuts
+
+
+def _named(moment: int, note: Note | None) -> str:
+    return f"before call {moment}, {note.name} {note.path}" if note is not None else "after the run"
+
+
+def _recover_in_fork(recording: Recording, expected: Story, place: Path, told: int) -> tuple[int, int]:
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid:
+        os.close(writing)
+        return pid, reading
+    try:
+        os.close(reading)
+        reference = Reference(place, recording.tasks, dict(recording.acknowledged[:told]), recording.now_ms, plays=1)
+        with os.fdopen(writing, "w") as report:
+            report.write("\n".join(_recover(reference, expected)))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os._exit(0)
+
+
+def _recover(reference: Reference, expected: Story) -> list[str]:
+    try:
+        with intercepted(Call.perform):
+            return broken_promises(reference, reference.play(), expected)
+    except BaseException:  # noqa: BLE001 - it is told through the pipe
+        return [traceback.format_exc().replace("\n", " | ")]
+
+
+def _collect(forks: list[tuple[int, int, str]], cuts: Cuts) -> None:
+    pid, reading, name = forks.pop(0)
+    with os.fdopen(reading) as report:
+        found = report.read()
+    os.waitpid(pid, 0)
+    if found:
+        cuts.violations += [f"{name}: {one}" for one in found.splitlines()]
