@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import After
+from chaos_driving import After
 
 from lorch_actors.chaos.promises import Accounts, audit
 from lorch_actors.chaos.resources import ZOMBIE_SAMPLES, Life, Resources, Sample

@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from conftest import After, chaos
+from chaos_driving import After, chaos
 
 from lorch_actors.chaos import orphans
 from lorch_actors.chaos.settings import BELOW, VICTIMS
