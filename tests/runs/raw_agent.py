@@ -143,6 +143,14 @@ def answer_without_newline_and_exit(command):
 
 
 @fault
+def loud_and_gone(command):
+    """Say more than is read at once, answer, and be gone while the end of it waits in the pipe."""
+    pieces = [line(other(command, "builder.progress", {"number": n})) for n in range(2000)]
+    put(b"".join(pieces) + line(event(command)))
+    os._exit(0)
+
+
+@fault
 def leaves_the_next_unread(command):
     """Answer, and end when the next command is there, without reading it."""
     say(event(command))

@@ -64,6 +64,7 @@ FAULTS = [
     "tells_where",
     "true_but_outside",
 ]
+LOUD = [f"loud_{number}" for number in range(5)]
 OF_REVIEWERS = ["unknown_status", "no_status", "asks_twice", "large_integers", "long_request"]
 CLAIMS = {
     "upwards": {"path": "../outside.txt"},
@@ -107,6 +108,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
     tasks += [{"id": f"T-{name}", "fault": "artifact", "claim": claim} for name, claim in CLAIMS.items()]
     expected = [{"path": "src/sub/expected.txt"}, {"path": "src/never.txt", "required": False}]
     tasks += [{"id": "T-expected_output", "fault": "expected_output", "expected_outputs": expected}]
+    tasks += [{"id": f"T-{name}", "fault": "loud_and_gone"} for name in LOUD]
     tasks += [{"id": "T-memory", "fault": "memory"}]
     for task in tasks:
         task["path"] = str(top / "outside.txt")
@@ -129,7 +131,7 @@ def test_every_task_of_the_night_is_finished_or_explained(night: Night) -> None:
     finished = [line for line in night.lines if line.get("event") == "system.task_finished"]
     failures = {line["task_id"]: line["payload"].get("failure") for line in finished}
 
-    assert len(failures) == len(FAULTS) + len(OF_REVIEWERS) + len(CLAIMS) + 2
+    assert len(failures) == len(FAULTS) + len(OF_REVIEWERS) + len(CLAIMS) + len(LOUD) + 2
     failed = {name for name, failure in failures.items() if failure}
     expected = {"error_final", "always_retryable", "unknown_status", "true_but_outside", *CLAIMS}
     assert failed == {f"T-{name}" for name in expected}
@@ -191,6 +193,15 @@ def test_no_answer_of_forty_is_lost_when_the_agent_exits_with_it(tmp_path: Path)
     assert bench.events("system.retry_scheduled") == []
     answers = [line["correlation_id"] for line in bench.ledger() if line.get("event") in ENDING]
     assert len(answers) == len(set(answers)) == 3 * len(tasks)
+
+
+@pytest.mark.parametrize("name", LOUD)
+def test_last_words_of_an_agent_that_is_gone(night: Night, name: str) -> None:
+    """What waited in the pipe when it exited is read to its end, the answer in the last line included."""
+    told = night.told_of(name)
+
+    assert (told.attempts, told.losses) == (ROUND, [])
+    assert [payload["number"] for payload in told.events("builder.progress")] == list(range(2000))
 
 
 def test_command_that_a_dying_agent_never_read(night: Night) -> None:
