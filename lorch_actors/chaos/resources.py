@@ -65,7 +65,8 @@ class Resources:
     """Samples of every guardian and orchestrator, and the zombies that nobody reaped."""
 
     def __init__(self) -> None:
-        self.zombies: set[ProcessIdentity] = set()
+        self.zombies: dict[ProcessIdentity, str] = {}  # each with its name and its parent's
+        self.reaped_later: set[ProcessIdentity] = set()  # those of whom that is known
         self._lives: dict[ProcessIdentity, Life] = {}
         self._suspects: dict[ProcessIdentity, int] = {}
 
@@ -94,8 +95,10 @@ class Resources:
 
     def _look_for_zombies(self, pids: set[int]) -> None:
         met = {identity for pid in pids if _is_unreaped(pid) and (identity := identify(pid)) is not None}
-        self._suspects = {identity: self._suspects.get(identity, 0) + 1 for identity in met}
-        self.zombies |= {identity for identity, times in self._suspects.items() if times >= ZOMBIE_SAMPLES}
+        self._suspects = {one: self._suspects.get(one, 0) + 1 for one in met - self.reaped_later}
+        for identity, times in self._suspects.items():
+            if times == ZOMBIE_SAMPLES:
+                self.zombies[identity] = _who(identity.pid)
 
 
 def _is_unreaped(pid: int) -> bool:
@@ -105,6 +108,14 @@ def _is_unreaped(pid: int) -> bool:
         return False
     parent = proc.stat(int(stat[proc.PARENT]))
     return parent is not None and parent[proc.STATE] not in {b"T", b"t"}
+
+
+def _who(pid: int) -> str:
+    """Return the name of a process and that of its parent."""
+    stat = proc.stat(pid)
+    parent = int(stat[proc.PARENT]) if stat is not None else 0
+    names = [(proc.read(f"/proc/{each}/comm") or b"?").decode("utf-8", "replace").strip() for each in (pid, parent)]
+    return f"{names[0]}, a child of {names[1]} (process {parent})"
 
 
 def _held(pid: int, processes: int, now_ms: float) -> Sample | None:

@@ -1,6 +1,7 @@
 """The whole of it: from settings to report."""
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,26 @@ from lorch_actors.chaos.workload import HEARTBEAT_S, LIMITS
 
 
 def run_chaos(
-    root: Path, settings: Settings, say: Callable[[str], None] = lambda _: None, *, keep: bool = True
+    root: Path,
+    settings: Settings,
+    say: Callable[[str], None] = lambda _: None,
+    detail: Callable[[str], None] = lambda _: None,
+    *,
+    keep: bool = True,
 ) -> ChaosReport:
-    """Carry it out in the workspace below ``root`` and return what it came to. say: takes remarks on the way.
+    """Carry it out in the workspace below ``root`` and return what it came to; SIGINT and SIGTERM end it early.
 
+    say: takes remarks on the way. detail: takes one about each strike.
     keep: leave the workspace behind although every promise held; when one broke, it is left behind in any case.
     Raises UsageError if the workspace is not a new or empty directory.
     """
-    session = Session(root, settings, say)
-    found = session.play()
+    session = Session(root, settings, say, detail)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        found = session.play()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     is_kept = keep or bool(found.broken) or session.interrupted
     report = _report(session, found, kept=is_kept)
     if is_kept:
@@ -70,7 +82,7 @@ def _report(session: Session, found: Accounts, *, kept: bool) -> ChaosReport:
         entries=found.entries,
         entries_lost=found.lost,
         entries_doubled=found.doubled,
-        orphans=len(session.orphans),
+        orphans=len(session.orphans.found),
         zombies=len(session.resources.zombies),
         descriptors_leaked=session.resources.leaked(),
         resources=session.resources.lines(),

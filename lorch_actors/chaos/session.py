@@ -4,7 +4,6 @@ One thread, one loop: it reads the ledger as it grows, watches the victims' ends
 """
 
 import os
-import secrets
 import select
 import signal
 import subprocess
@@ -43,9 +42,15 @@ ANSWERS: Final = frozenset({"builder.completed", "review.completed", "spec.updat
 
 
 class Session:
-    """One chaos run. say: takes a remark about how it goes, a line at a time."""
+    """One chaos run. say: takes a remark about how it goes, a line at a time; detail: one about each strike."""
 
-    def __init__(self, root: Path, settings: Settings, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        settings: Settings,
+        say: Callable[[str], None] = lambda _: None,
+        detail: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.root = root
         self.settings = settings
         self.is_soak = settings.kills is None
@@ -54,15 +59,15 @@ class Session:
         self.tails: dict[str, Tail] = {}
         self.resources = Resources()
         self.found = Accounts()
-        self.orphans: set[ProcessIdentity] = set()
+        self.orphans = orphans.OrphanWatch(self.found)
         self.by_hand = 0
         self.interrupted = False
         self.duration_s = 0.0
         self._say = say
+        self._detail = detail
         self._workspace = Workspace(root)
         self._dealer = Dealer(settings)
         self._victims = Victims(root, self._dealer)
-        self._token = secrets.token_hex(8)
         self._began = time.monotonic()
         self._watched: list[Strike] = []
         self._due: list[tuple[float, Callable[[], None]]] = []
@@ -85,14 +90,14 @@ class Session:
             self.interrupted = True
         for strike in self._watched:
             strike.release()
-        self._note_orphans(orphans.left_over(self._token), "at the end")
+        self.orphans.look_at_the_end()
         self.duration_s = time.monotonic() - self._began
         seen = {run_id: tail.acknowledged for run_id, tail in self.tails.items()}
         tasks = self.workload.tasks
         found = audit(self.root, seen, tasks=tasks, whole=not self.interrupted and not self._given_up)
         found.broken[:0] = self.found.broken
-        for identity in self.resources.zombies:
-            found.breach("no-zombies", identity.pid, "it had ended, and nobody reaped it")
+        for identity, who in self.resources.zombies.items():
+            found.breach("no-zombies", identity.pid, f"it had ended, and nobody reaped it: {who}")
         if leaked := self.resources.leaked():
             found.breach("no-leaks", self.root, f"a process gained {leaked} descriptors")
         return found
@@ -156,7 +161,7 @@ class Session:
             process = subprocess.Popen(
                 [sys.executable, "-m", "lorch_actors.chaos.subject", *arguments],
                 cwd=self.root,
-                env={**os.environ, orphans.MARKER: self._token},
+                env={**os.environ, orphans.MARKER: self.orphans.token},
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=console,
@@ -175,7 +180,7 @@ class Session:
             os.close(pidfd)
         code = process.wait()
         if code < 0:
-            self._after_guardian(code)
+            self.orphans.look_after_guardian(self.strikes, meanwhile=self._watch_on)
         return code
 
     def _stop(self, process: "subprocess.Popen[bytes]", pidfd: int) -> None:
@@ -212,13 +217,19 @@ class Session:
     def _look(self, tail: Tail, guardian: ProcessIdentity) -> None:
         now_ms = wall_ms()
         tail.look(now_ms)
-        self._watched = [strike for strike in self._watched if strike.watch(tail, now_ms)]
+        self._watch_on()
         for entry in [entry for entry in self._due if entry[0] <= now_ms]:
             self._due.remove(entry)
             entry[1]()
         if now_ms >= self._sample_at:
             self._sample_at = now_ms + SAMPLE_MS
             self.resources.sample(guardian, self._victims.orchestrator(guardian), now_ms)
+
+    def _watch_on(self) -> None:
+        """See what became of the victims; the last of all ledgers is the one that grows."""
+        tail = next(reversed(self.tails.values()), None)
+        if tail is not None:
+            self._watched = [strike for strike in self._watched if strike.watch(tail, wall_ms())]
 
     def _stands_still(self, tail: Tail) -> bool:
         count = len(tail.notes)
@@ -242,6 +253,7 @@ class Session:
             return
         self._nobody_since = None
         self.strikes.append(strike)
+        self._detail(f"{self._card.signal} {strike.name} (process {strike.identity.pid})")
         self._follow_up(strike, ticks, orchestrator)
         self._card = self._dealer.card()
         self._strike_at = now + self._dealer.gap_s()
@@ -258,48 +270,11 @@ class Session:
             strike.pidfd = processes.proc.open_handle(orchestrator.pid) if orchestrator is not None else None
         elif card == (ORCHESTRATOR, "KILL"):
             when = strike.at_ms + orphans.GONE_WITHIN_S * 1000
-            self._due.append((when, lambda: self._look_for_orphans(strike, ticks)))
-        if card.role != FORK_SERVER or strike.pidfd is not None:
-            self._watched.append(strike)
-
-    # -- orphans ------------------------------------------------------------------------------------------------
-
-    def _look_for_orphans(self, strike: Strike, ticks: int) -> None:
-        """Note what is alive a second after the orchestrator's death, unless the guardian was hurt meanwhile."""
-        if any(other.card.role == GUARDIAN and other.at_ms > strike.at_ms for other in self.strikes):
-            return
-        left = orphans.alive(self._token, before_ticks=ticks)
-        older = {identity: words for identity, words in left.items() if not self._is_guardian(identity)}
-        self._note_orphans(older, f"a second after the orchestrator {strike.identity.pid} was killed")
-
-    def _is_guardian(self, identity: ProcessIdentity) -> bool:
-        stat = processes.proc.stat(identity.pid)
-        return stat is not None and int(stat[processes.proc.PARENT]) == os.getpid()
-
-    def _after_guardian(self, code: int) -> None:
-        """Note what is alive a second after the guardian's death, unless the orchestrator had died just before."""
-        left = self._left_after_guardian()
-        last = [strike for strike in self.strikes if strike.card.role == ORCHESTRATOR]
-        both = bool(last) and wall_ms() - last[-1].at_ms < 3000
-        if not both:
-            self._note_orphans(left, f"a second after the guardian was killed ({code})")
-
-    def _left_after_guardian(self) -> dict[ProcessIdentity, str]:
-        deadline = time.monotonic() + orphans.GONE_WITHIN_S
-        while (left := orphans.alive(self._token)) and time.monotonic() < deadline:
-            now_ms = wall_ms()
-            self._watched = [strike for strike in self._watched if self._still_watched(strike, now_ms)]
-            time.sleep(LOOK_MS / 1000)
-        return left
-
-    def _still_watched(self, strike: Strike, now_ms: float) -> bool:
-        return strike.watch(list(self.tails.values())[-1], now_ms)
-
-    def _note_orphans(self, left: dict[ProcessIdentity, str], when: str) -> None:
-        for identity, words in left.items():
-            if identity not in self.orphans:
-                self.orphans.add(identity)
-                self.found.breach("no-orphans", identity.pid, f"alive {when}: {words}")
+            self._due.append((when, lambda: self.orphans.look_after_orchestrator(strike, ticks, self.strikes)))
+        elif card.role == FORK_SERVER:
+            # multiprocessing looks after it when it is to start the next worker, and reaps it then
+            self.resources.reaped_later.add(strike.identity)
+        self._watched.append(strike)
 
 
 def _wake(strike: Strike) -> None:

@@ -26,9 +26,10 @@ _CARDS: Final = {
     (LEDGER, "KILL"): 2,
     (ORCHESTRATOR, "KILL"): 2,
     (CONDUCTOR, "STOP"): 0,  # a thread cannot be stopped from outside
-    (ORCHESTRATOR, "STOP"): 0,  # one in each fourth deck: the guardian waits ten seconds for its beats
 }
-_STOPPED_ORCHESTRATOR_EVERY: Final = 4
+_SELDOM: Final = {(ORCHESTRATOR, "STOP"), (FORK_SERVER, "STOP")}
+"""One in each fourth deck: it takes ten seconds and more until one that stands still is given up."""
+_SELDOM_DECKS: Final = 4
 
 
 class Card(NamedTuple):
@@ -89,8 +90,8 @@ class Dealer:
         for role in self._settings.roles:
             for signal in self._settings.signals:
                 number = _CARDS.get((role, signal), 1)
-                if (role, signal) == (ORCHESTRATOR, "STOP"):
-                    number = int(self._decks % _STOPPED_ORCHESTRATOR_EVERY == 0 or len(self._settings.signals) == 1)
+                if (role, signal) in _SELDOM and "KILL" in self._settings.signals:
+                    number = int(self._decks % _SELDOM_DECKS == 0)
                 cards += [Card(role, signal)] * number
         self._random.shuffle(cards)
         return cards

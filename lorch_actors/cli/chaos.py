@@ -68,7 +68,7 @@ def chaos_command(
     to.say(
         "Limits: " + ", ".join(f"{path.removeprefix('policy.')} {value:g}" for path, value in limits().items()) + "."
     )
-    report = run_chaos(root, settings, to.say, keep=given is not None)
+    report = run_chaos(root, settings, to.say, to.say if to.verbose else lambda _: None, keep=given is not None)
     to.result(report, _text(report))
     if report.broken:
         return ExitCode.FAILED

@@ -162,7 +162,7 @@ def test_a_zombie_that_nobody_reaps_is_found():
     try:
         assert _ended(handle)
         for second in range(ZOMBIE_SAMPLES):
-            assert resources.zombies == set()
+            assert resources.zombies == {}
             resources.sample(me, None, second * 1000.0)
     finally:
         os.close(handle)

@@ -75,14 +75,25 @@ def test_a_workspace_that_is_not_empty_is_refused(tmp_path: Path):
 
 def test_ctrl_c_stops_the_run_and_reports(tmp_path: Path):
     """In good order: the run is resumable, nobody is left alive, and what was measured so far is told."""
-    command = [sys.executable, "-m", "lorch_actors", "chaos", "--json", "--minutes", "5", "--roles", "agent"]
+    command = [
+        sys.executable,
+        "-m",
+        "lorch_actors",
+        "chaos",
+        "--json",
+        "--minutes",
+        "5",
+        "--roles",
+        "agent",
+        "--verbose",
+    ]
     root = tmp_path / "w"
     with subprocess.Popen(
         [*command, "--workspace", str(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        while "the next run" not in process.stderr.readline():
+        while " (process " not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(signal.SIGINT)
         report = json.loads(process.stdout.read())

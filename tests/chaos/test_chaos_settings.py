@@ -29,13 +29,14 @@ def test_all_roles_have_their_turn_in_each_deck():
     assert {card.role for card in drawn(Settings(3), 20)} == set(VICTIMS)
 
 
-def test_an_orchestrator_stands_still_seldom():
-    """Each time costs ten seconds; asked for alone, it has them."""
+@pytest.mark.parametrize("role", ["orchestrator", "fork-server"])
+def test_who_is_missed_only_after_ten_seconds_stands_still_seldom(role: str):
+    """Asked for alone, it happens all the same."""
     count = Counter(drawn(Settings(1), 100))
-    alone = Settings(1, roles=("orchestrator",), signals=("STOP",))
+    alone = Settings(1, roles=(role,), signals=("STOP",))
 
-    assert 1 <= count[Card("orchestrator", "STOP")] <= 2
-    assert drawn(alone, 3) == [Card("orchestrator", "STOP")] * 3
+    assert 1 <= count[Card(role, "STOP")] <= 2
+    assert drawn(alone, 3) == [Card(role, "STOP")] * 3
 
 
 def test_a_conductor_is_never_stopped():
