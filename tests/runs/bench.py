@@ -125,19 +125,20 @@ class Bench:
         found: dict[str, Any] = msgspec.json.decode((self.root / "state" / "run.json").read_bytes())
         return found
 
-    def begun(self) -> set[str]:
-        """Return the actions that stand in the agents' journals as begun."""
+    def begun(self) -> set[tuple[str, str]]:
+        """Return task and action of what stands in the agents' journals as begun."""
         return {
-            json.loads(line)["action"]
+            (entry["task_id"], entry["action"])
             for path in (self.root / "state" / "agents").glob("*.journal.ndjson")
-            for line in path.read_bytes().splitlines()
-            if line.startswith(b'{"entry":"started"')
+            for line in path.read_bytes().splitlines(keepends=True)
+            if line.startswith(b'{"entry":"started"') and line.endswith(b"\n")
+            for entry in [json.loads(line)]
         }
 
-    def wait_begun(self, action: str) -> None:
+    def wait_begun(self, action: str, task_id: str = "T-1") -> None:
         """Wait until an agent has written into its journal that it does such a step."""
         deadline = time.monotonic() + DEADLINE_S
-        while action not in self.begun():
+        while (task_id, action) not in self.begun():
             assert time.monotonic() < deadline, f"nobody began to {action}"
             threading.Event().wait(0.005)
 
@@ -256,10 +257,10 @@ class Running:
                 return line
         raise AssertionError(f"ended without {pattern!r}: {self.wait()!r}")
 
-    def until_begun(self, action: str) -> None:
+    def until_begun(self, action: str, task_id: str = "T-1") -> None:
         """Read on until such a step is sent, and wait until its agent has begun to do it."""
-        self.until(rf"\] {action} \(")
-        self.bench.wait_begun(action)
+        self.until(rf"\] {action} \(task: {task_id}")
+        self.bench.wait_begun(action, task_id)
 
     def close(self) -> None:
         """Let go of what it printed, when nobody waits for that."""
