@@ -30,8 +30,17 @@ def role_lines(strikes: Sequence[Strike], notes: Sequence[Note]) -> list[RoleLin
         for signal in ("KILL", "STOP"):
             some = [strike for strike in strikes if strike.card == (role, signal)]
             if some:
-                lines.append(_line(role, signal, [latency(strike, notes) for strike in some]))
+                lines.append(_line(role, signal, [_undisturbed(strike, strikes, notes) for strike in some]))
     return lines
+
+
+def _undisturbed(strike: Strike, strikes: Sequence[Strike], notes: Sequence[Note]) -> Latency:
+    """Return how long it took; what takes everything down is measured only if nobody else was hurt meanwhile."""
+    found = latency(strike, notes)
+    if strike.card.role not in {ORCHESTRATOR, GUARDIAN}:
+        return found
+    next_ms = min((other.at_ms for other in strikes if other.at_ms > strike.at_ms), default=float("inf"))
+    return Latency(*(None if took is None or strike.at_ms + took > next_ms else took for took in found))
 
 
 def latency(strike: Strike, notes: Sequence[Note]) -> Latency:

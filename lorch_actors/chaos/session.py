@@ -27,13 +27,15 @@ from lorch_actors.storage.workspace import Workspace
 
 LOOK_MS: Final = 2
 SAMPLE_MS: Final = 1000.0
-NOBODY_THERE_S: Final = 3.0
+NOBODY_THERE_S: Final = 0.3
 """After so long without a victim of the role that is due, another one is drawn."""
 STANDS_STILL_S: Final = 120.0
 """No command and no answer for so long: the run hangs."""
 RESUMES_MAX: Final = 5
 """So many resumptions by hand without a single answer in between: it does not go on."""
 STOP_S: Final = 30.0
+REST_S: Final = 5.0
+"""Longest time without a strike, for the sake of measuring how the run comes back."""
 TASK_S: Final = 0.9
 SOAK_TASK_S: Final = 1.3
 """About how long a task takes; only the size of the batches depends on it."""
@@ -76,6 +78,7 @@ class Session:
         self._sample_at = 0.0
         self._progress = (0, 0.0)  # answers and commands so far, and since when
         self._paused_until = 0.0
+        self._rest_until, self._rest_from = 0.0, 0
         self._given_up = False
         self._card = self._dealer.card()
 
@@ -242,6 +245,8 @@ class Session:
         # What stands still at the top goes on, or is replaced, before the next strike: both at once is no promise.
         if now < self._paused_until or any(s.is_stopped and s.card.role == ORCHESTRATOR for s in self._watched):
             return
+        if now < self._rest_until and not any(note.name == "command" for note in tail.notes[self._rest_from :]):
+            return
         ticks = orphans.now_ticks()
         orchestrator = self._victims.orchestrator(guardian) if self._card.role == GUARDIAN else None
         strike = self._victims.strike(self._card, tail, guardian)
@@ -257,6 +262,13 @@ class Session:
         self._follow_up(strike, ticks, orchestrator)
         self._card = self._dealer.card()
         self._strike_at = now + self._dealer.gap_s()
+        if strike.card in {(ORCHESTRATOR, "KILL"), (GUARDIAN, "KILL")}:
+            self._rest(strike, tail)
+
+    def _rest(self, strike: Strike, tail: Tail) -> None:
+        """Let every second fall of the whole tree be recovered from in peace, which measures it; hurt the other one."""
+        if sum(other.card == strike.card for other in self.strikes) % 2 == 1:
+            self._rest_until, self._rest_from = time.monotonic() + REST_S, len(tail.notes)
 
     def _follow_up(self, strike: Strike, ticks: int, orchestrator: ProcessIdentity | None) -> None:
         """Watch what comes of it, and plan what has to be looked at later."""

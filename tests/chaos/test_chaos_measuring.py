@@ -99,3 +99,15 @@ def test_each_role_and_signal_has_a_line():
 
     assert (line.strikes, line.measured) == (2, 2)
     assert (line.back_median_ms, line.back_worst_ms) == (15.0, 20.0)
+
+
+def test_the_fall_of_everything_is_measured_only_in_peace():
+    """Another strike before the next command makes the time that of both."""
+    notes = [RESUMED, note(1400, "command", "builder")]
+    disturbing = Strike(Card("agent", "KILL"), NEXT, 1200.0)
+
+    alone = role_lines([strike("orchestrator")], notes)[0]
+    disturbed = role_lines([strike("orchestrator"), disturbing], notes)[1]
+
+    assert (alone.noticed_worst_ms, alone.back_worst_ms) == (101.0, 400.0)
+    assert (disturbed.role, disturbed.noticed_worst_ms, disturbed.back_worst_ms) == ("orchestrator", 101.0, None)
