@@ -4,6 +4,7 @@ One run holds all of it, a task for each; its limits are short, so that it is a 
 """
 
 import resource
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,9 @@ def test_silent_agent(tight: Tight) -> None:
     first, second = told.commands[:2]
     assert first["idempotency_key"] == second["idempotency_key"]
     assert first["deadline"] < second["deadline"]
+    (timed_out,) = [line for line in told.lines if line.get("event") == "system.command_timed_out"]
+    overdue = datetime.fromisoformat(timed_out["occurred_at"]) - datetime.fromisoformat(first["deadline"])
+    assert overdue.total_seconds() < 10
 
 
 def test_answer_after_the_deadline(tight: Tight) -> None:
