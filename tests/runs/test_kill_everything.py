@@ -18,7 +18,10 @@ def builder() -> dict[str, Any]:
 
 
 def reviewer() -> dict[str, Any]:
-    asks = {**DELAY, "events": [{"type": "review.completed", "status": "changes_requested", "payload": {"issues": ["x"]}}]}
+    asks = {
+        **DELAY,
+        "events": [{"type": "review.completed", "status": "changes_requested", "payload": {"issues": ["x"]}}],
+    }
     content = {**DELAY, "events": [{"type": "review.completed", "status": "approved"}]}
     return {"responses": {"review": [asks, content]}}
 
