@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import signal
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -39,7 +40,7 @@ def alive(token: str, *, before_ticks: int | None = None) -> dict[ProcessIdentit
 
 
 def left_over(
-    token: str, within_s: float = GONE_WITHIN_S, *, meanwhile: Callable[[], None] = lambda: None
+    token: str, within_s: float, *, meanwhile: Callable[[], None] = lambda: None
 ) -> dict[ProcessIdentity, str]:
     """Wait until nobody carries the token any more; return who still does after that time."""
     deadline = time.monotonic() + within_s
@@ -50,12 +51,13 @@ def left_over(
 
 
 class OrphanWatch:
-    """Looks for who should be gone, and notes it in the accounts; each of them once."""
+    """Looks for who should be gone ``within_s`` seconds, and notes it in the accounts; each of them once."""
 
-    def __init__(self, accounts: Accounts) -> None:
+    def __init__(self, accounts: Accounts, *, within_s: float = GONE_WITHIN_S) -> None:
         self.token = secrets.token_hex(8)
         self.found: set[ProcessIdentity] = set()
         self._accounts = accounts
+        self._within_s = within_s
 
     def look_after_orchestrator(self, strike: Strike, ticks: int, strikes: Sequence[Strike]) -> None:
         """Look a second after its death, unless the guardian was hurt meanwhile. ticks: when it was killed."""
@@ -67,14 +69,17 @@ class OrphanWatch:
 
     def look_after_guardian(self, strikes: Sequence[Strike], *, meanwhile: Callable[[], None]) -> None:
         """Wait a second at most for the end of everybody, unless the orchestrator had died just before."""
-        left = left_over(self.token, meanwhile=meanwhile)
+        left = left_over(self.token, self._within_s, meanwhile=meanwhile)
         last = [strike for strike in strikes if strike.card.role == ORCHESTRATOR]
         if not last or wall_ms() - last[-1].at_ms >= BOTH_WITHIN_MS:
             self._note(left, "a second after the guardian was killed")
 
     def look_at_the_end(self) -> None:
-        """Look when all runs are over."""
-        self._note(left_over(self.token), "at the end")
+        """Look when all runs are over, and end whoever is left: it is noted, and of no more use."""
+        left = left_over(self.token, self._within_s)
+        self._note(left, "at the end")
+        for identity in left:
+            processes.kill(identity, signal.SIGKILL)
 
     def _note(self, left: dict[ProcessIdentity, str], when: str) -> None:
         for identity, words in left.items():

@@ -11,7 +11,6 @@ import jsonschema
 import pytest
 from chaos_driving import After, chaos
 
-from lorch_actors.chaos import orphans
 from lorch_actors.chaos.settings import BELOW, VICTIMS
 from lorch_actors.errors import ExitCode
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
@@ -124,19 +123,3 @@ def test_five_minutes_of_light_chaos_leave_nothing_behind(tmp_path: Path):
     for line in after.report["resources"]:
         assert line["threads_end"] - line["threads_start"] <= 4
         assert line["resident_slope_bytes_per_minute"] < 2 * 1024 * 1024
-
-
-def test_who_carries_the_marker_is_found_in_any_session():
-    """An orphan that has hidden in a session of its own is named with its command; a dead one is not."""
-    token = f"test-{id(object())}"
-    process = subprocess.Popen(
-        ["sleep", "1000"], env={orphans.MARKER: token, "PATH": "/usr/bin:/bin"}, start_new_session=True
-    )
-    try:
-        found = orphans.left_over(token, within_s=0.0)
-        assert [(identity.pid, words) for identity, words in found.items()] == [(process.pid, "sleep 1000")]
-    finally:
-        process.kill()
-        process.wait()
-
-    assert orphans.left_over(token, within_s=0.0) == {}
