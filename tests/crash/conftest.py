@@ -2,6 +2,7 @@
 
 import gc
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from functools import cache
@@ -12,6 +13,8 @@ from promises import Story, well_known
 from reference import Reference
 
 MEMORY = Path("/dev/shm")
+
+sys.path.append(str(Path(__file__).parent.parent / "runs"))  # where the bench for whole runs is
 
 
 @pytest.fixture

@@ -9,18 +9,19 @@ from typing import Any
 
 from promises import Story, broken_promises
 from reference import Reference, is_completed
-from tampering import CHANGING, Call, intercepted
+from tampering import CHANGING, Call, Death, intercepted
 
 from lorch_actors.errors import LorchError
 
 TOUCHED = CHANGING | {"open", "read"}
-FAULTS = ("EIO", "ENOSPC", "EMFILE", "EINTR", "short")
+FAULTS = ("EIO", "ENOSPC", "EMFILE", "EINTR", "short", "death")
 _POSSIBLE = {
     "EIO": TOUCHED,
     "ENOSPC": frozenset({"write", "create", "mkdir", "replace", "fsync", "fdatasync", "ftruncate"}),
     "EMFILE": frozenset({"create", "open"}),
     "EINTR": TOUCHED,
     "short": frozenset({"write", "read"}),
+    "death": TOUCHED,
 }
 """Which calls may end so; others are left alone."""
 
@@ -39,6 +40,9 @@ class Fault:
         if not is_due or call.name not in _POSSIBLE[self.kind] or (self.for_good and _is_of_agent(call)):
             return call.perform()
         self.struck += 1
+        if self.kind == "death":
+            call.perform()
+            raise Death
         if self.kind != "short":
             number = getattr(errno, self.kind)
             raise OSError(number, os.strerror(number))
@@ -63,9 +67,14 @@ def survives(fault: Fault, expected: Story, root: Path, tasks: tuple[str, ...]) 
             ended = reference.play()
     except LorchError as error:
         ended = f"interrupted: {type(error).__name__}: {error.what}"
+    except Death:
+        ended = "interrupted: dead"
     except BaseException:  # noqa: BLE001 - anything but an error for people is a finding
         return [traceback.format_exc().replace("\n", " | ")]
-    if is_completed(ended) and (fault.kind == "short" or not fault.struck):
+    is_begun = bool(reference.acknowledged)  # before, what fails to start ends the run
+    if fault.kind == "death" and is_begun and not is_completed(ended) and ended != "interrupted: dead":
+        return [f"a death below the supervisors ended the run: {ended}"]
+    if is_completed(ended) and (fault.kind in {"short", "death"} or not fault.struck):
         return broken_promises(reference, ended, expected)
     if not is_completed(ended) and not ended.startswith("interrupted: "):
         return [f"ended with {ended}"]
@@ -94,5 +103,5 @@ def faults(calls: list[str]) -> list[Fault]:
         for number, name in enumerate(calls, start=1)
         for kind in FAULTS
         if name in _POSSIBLE[kind]
-        for for_good in (False, True)
+        for for_good in ((False,) if kind == "death" else (False, True))
     ]

@@ -219,6 +219,8 @@ class InlineLink:
         except Exception as error:  # noqa: BLE001 - its front is told, as by a process
             self._send([failure(error)])
             self._die("failed")
+        except BaseException:  # noqa: BLE001 - killed: it says nothing
+            self._die("killed")
 
     def _send(self, frames: Sequence[Frame]) -> None:
         reader = FrameReader()

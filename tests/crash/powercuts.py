@@ -2,18 +2,21 @@
 
 import hashlib
 import os
+import pickle
 import random
 import shutil
+import signal
 import traceback
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from lying import Disk, Note, Recorder, fates, lay_out
 from promises import Story, broken_promises
-from reference import Reference
+from reference import FRESH, Reference
 from tampering import Call, intercepted
 
 FORKS_MAX = 2
+NAMES_USED = 1000  # more than a killed run can have given
 
 
 @dataclass
@@ -27,15 +30,46 @@ class Recording:
     tasks: tuple[str, ...]
 
 
-def record(root: Path, tasks: tuple[str, ...]) -> Recording:
-    """Play a reference run below ``root`` and note every call."""
+def record(root: Path, tasks: tuple[str, ...], *, killed_after_write: int = 0) -> Recording:
+    """Play a reference run below ``root`` and note every call.
+
+    killed_after_write: kill a first orchestrator after so many writes to the ledger, and go on with another one.
+    """
     reference = Reference(root / "run", tasks).make()
     shutil.copytree(reference.root, root / "before")
     recorder = Recorder(reference.root, lambda: len(reference.acknowledged))
+    if killed_after_write:
+        recorder.notes, reference.acknowledged = _killed(reference, recorder, killed_after_write, root / "notes")
+        reference.plays = 1
+        for _ in range(NAMES_USED):
+            next(FRESH)
     with intercepted(recorder):
         assert reference.play() == "completed"
     told = list(reference.acknowledged.items())
     return Recording(recorder.notes, told, root / "before", reference.now_ms, tasks)
+
+
+def _killed(reference: Reference, recorder: Recorder, after: int, told: Path) -> tuple[list[Note], dict[int, str]]:
+    """Have a fork play until it has written to the ledger so often, and kill itself; return what it had noted."""
+
+    def until(call: Call) -> object:
+        done = recorder(call)
+        if sum(note.name == "write" and note.path.startswith("events/") for note in recorder.notes) == after:
+            told.write_bytes(pickle.dumps((recorder.notes, reference.acknowledged)))
+            os.kill(os.getpid(), signal.SIGKILL)
+        return done
+
+    pid = os.fork()
+    if not pid:
+        try:
+            with intercepted(until):
+                reference.play()
+        finally:
+            os._exit(1)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    notes, acknowledged = pickle.loads(told.read_bytes())
+    return notes, acknowledged
 
 
 @dataclass
@@ -46,15 +80,20 @@ class Cuts:
     violations: list[str] = field(default_factory=list)
 
 
-def cut_power(recording: Recording, expected: Story, root: Path, share: float, seed: int) -> Cuts:
-    """Recover from a share of all states, chosen by chance; a state that was met before is not tried again."""
+def cut_power(
+    recording: Recording, expected: Story, root: Path, share: float, seed: int, *, to_the_first: bool = False
+) -> Cuts:
+    """Recover from a share of all states, chosen by chance; a state that was met before is not tried again.
+
+    to_the_first: stop at the first violation.
+    """
     chance = random.Random(seed)
     disk, cuts = Disk(recording.before), Cuts()
     seen: set[bytes] = set()
     forks: list[tuple[int, int, str]] = []
     for moment, note in enumerate([*recording.notes, None]):
         for fate in fates(f"{seed} {moment}"):
-            if chance.random() >= share:
+            if chance.random() >= share or (to_the_first and cuts.violations):
                 continue
             told = note.told if note is not None else len(recording.acknowledged)
             files, directories = disk.after(fate)

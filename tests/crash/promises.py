@@ -59,7 +59,7 @@ def broken_promises(reference: Reference, ended: str, expected: Story) -> list[s
     for part in ("keys", "receipts", "files"):
         if getattr(told, part) != getattr(expected, part):
             found.append(f"other {part} than the reference run: {getattr(told, part)} for {getattr(expected, part)}")
-    found += _journal(reference, set(told.keys))
+    found += _journal(reference, set(told.keys), {one["idempotency_key"] for one in told.receipts.values()})
     found += [f"{one.check}: {one.where}: {one.what}" for one in verify_workspace(reference.workspace)]
     for path in (reference.workspace.transcript(RUN_ID), reference.workspace.run_state, reference.workspace.index):
         if not path.exists():
@@ -68,8 +68,8 @@ def broken_promises(reference: Reference, ended: str, expected: Story) -> list[s
     return found
 
 
-def _journal(reference: Reference, keys: set[str]) -> list[str]:
-    """Whatever an agent did has its command in the ledger, and was not done again after it was done."""
+def _journal(reference: Reference, keys: set[str], settled: set[str]) -> list[str]:
+    """Find what was done without a command, done again after it was done, or forgotten although it was settled."""
     found = []
     finished: set[str] = set()
     for line in journals(reference.root):
@@ -80,7 +80,7 @@ def _journal(reference: Reference, keys: set[str]) -> list[str]:
             found.append(f"{key} was executed again after it had been finished")
         if line["entry"] == "finished":
             finished.add(key)
-    return found
+    return [*found, *(f"the journal has forgotten {key}" for key in sorted(settled - finished))]
 
 
 def well_known(reference: Reference) -> Story:

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 from one_thread import OneThread, SilentLink
+from tampering import Death
 
 from lorch_actors.actors import ring
 from lorch_actors.actors.agent import ENDING_EVENTS
@@ -126,9 +127,9 @@ class ScriptedAgent(Actor):
             return  # its process has ended
         try:
             outcome = self._answer(command)
-        except StorageError:
+        except (StorageError, Death):
             self.cleanup()
-            self._exit(1, "")  # so does an agent that cannot write
+            self._exit(1, "")  # so ends an agent that cannot write
             return
         self._say(outcome.event, command, outcome)
 

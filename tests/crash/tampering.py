@@ -18,6 +18,10 @@ CHANGING = frozenset({"write", "fsync", "fdatasync", "ftruncate", "replace", "un
 DEAD_PID = 4_194_305  # one more than Linux ever gives
 
 
+class Death(BaseException):
+    """Whoever made the call is dead right after it: a worker, an actor, an agent, or the orchestrator itself."""
+
+
 class Call(NamedTuple):
     """One call to the kernel: what it is, its arguments, and where."""
 

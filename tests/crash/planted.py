@@ -1,0 +1,77 @@
+"""Bugs to be planted in the storage layer and around it, one at a time: each takes one safeguard away.
+
+A bug is a piece of a function's source that is replaced by another. A piece that is not there any more is an error, so
+that no bug is believed to be found that was never planted.
+"""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from lorch_actors.actors import ledger_writer
+from lorch_actors.actors.transcript import Transcript
+from lorch_actors.agents.journal import Journal
+from lorch_actors.records import history
+from lorch_actors.storage import atomic, disk, ledger, ledger_scan
+from lorch_actors.storage.ledger import LedgerFile
+
+
+@dataclass(frozen=True)
+class Bug:
+    """What is replaced by what, in which function, and which harness has to notice."""
+
+    name: str
+    found_by: str
+    function: Callable[..., Any]
+    piece: str
+    instead: str = "pass"
+
+
+PLANTED = (
+    Bug("the ledger is not synced", "power", LedgerFile.sync, "disk.sync_data(self._fd)"),
+    Bug("entries are told before they are synced", "power", ledger_writer._end_of, "file.synced", "file._last"),
+    Bug("the ledger's name is not synced", "power", LedgerFile.open, "disk.sync_directory(path.parent)"),
+    Bug("a ledger is taken over unsynced", "power", LedgerFile.open, "disk.sync_file(fd)"),
+    Bug("a file is renamed unsynced", "power", atomic.write_atomic, "disk.sync_file(fd)"),
+    Bug("a rename is not synced", "power", atomic.write_atomic, "disk.sync_directory(path.parent)"),
+    Bug("a new directory is not synced", "power", disk.make_directory, "sync_directory(parent)"),
+    Bug("the journal is not synced", "power", Journal._append, "disk.sync_data(self._fd)"),
+    Bug("the journal's name is not synced", "power", Journal._load, "disk.sync_directory(self._path.parent)"),
+    Bug("the transcript is not synced", "power", Transcript.receive, "disk.sync_file(self._fd)"),
+    Bug("the transcript's name is not synced", "power", Transcript.receive, "disk.sync_directory(self._path.parent)"),
+    Bug("a torn tail is not cut", "crash", ledger._finish_tail, "disk.truncate(append_fd, walk.end.offset)"),
+    Bug("leftovers stay", "crash", atomic.remove_leftovers, "disk.unlink(directory / name)"),
+    Bug("a short write is left short", "call", disk.write, "rest = rest[written:]", "break"),
+    Bug("the writer takes entries twice", "call", LedgerFile.append, "if number <= seq:", "if False:"),
+    Bug("what was lost is not delivered again", "call", LedgerFile.append, "if not data:", "if data:"),
+    Bug("chains are not compared", "byte", ledger_scan.Walk.lines, "raw[-CHAIN_BYTES:] != ", "b'' and "),
+    Bug("no later line vouches", "byte", ledger_scan.judge, "max(acknowledged, sealed.durable)", "acknowledged"),
+    Bug("damage is always cut", "byte", ledger._opened, "max(claimed, judgement.acknowledged)", "0"),
+    Bug("no projection vouches", "byte", history.vouched, "return tuple(found)", "return ()"),
+)
+
+
+@contextmanager
+def planted(bug: Bug) -> Iterator[None]:
+    """Have the function run with the bug in it, whoever holds it."""
+    function = inspect.unwrap(getattr(bug.function, "__func__", bug.function))
+    sound = function.__code__
+    function.__code__ = _changed(function, bug)
+    try:
+        yield
+    finally:
+        function.__code__ = sound
+
+
+def _changed(function: Any, bug: Bug) -> Any:
+    source = textwrap.dedent(inspect.getsource(function))
+    source = "def changed" + source[source.index("def ") :].removeprefix(f"def {function.__name__}")
+    assert source.count(bug.piece) == 1, f"{bug.name}: {bug.piece!r} does not stand there once"
+    free = ", ".join(function.__code__.co_freevars)
+    body = textwrap.indent(source.replace(bug.piece, bug.instead), "    ")
+    space: dict[str, Any] = {}
+    exec(f"def make({free}):\n{body}\n    return changed", dict(function.__globals__), space)
+    return space["make"](*(None for _ in function.__code__.co_freevars)).__code__
