@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from lorch_actors.actors import ledger_writer
+from lorch_actors.actors.conductor import Conductor
+from lorch_actors.actors.ledger_writer import LedgerWriter
 from lorch_actors.actors.transcript import Transcript
 from lorch_actors.agents.journal import Journal
 from lorch_actors.records import history
@@ -42,11 +44,14 @@ PLANTED = (
     Bug("the journal's name is not synced", "power", Journal._load, "disk.sync_directory(self._path.parent)"),
     Bug("the transcript is not synced", "power", Transcript.receive, "disk.sync_file(self._fd)"),
     Bug("the transcript's name is not synced", "power", Transcript.receive, "disk.sync_directory(self._path.parent)"),
+    Bug("the checkpoint comes first", "power", Conductor._end, "(TRANSCRIPT, RUN_STATE)", "(RUN_STATE, TRANSCRIPT)"),
     Bug("a torn tail is not cut", "crash", ledger._finish_tail, "disk.truncate(append_fd, walk.end.offset)"),
     Bug("leftovers stay", "crash", atomic.remove_leftovers, "disk.unlink(directory / name)"),
     Bug("a short write is left short", "call", disk.write, "rest = rest[written:]", "break"),
     Bug("the writer takes entries twice", "call", LedgerFile.append, "if number <= seq:", "if False:"),
-    Bug("what was lost is not delivered again", "call", LedgerFile.append, "if not data:", "if data:"),
+    Bug(
+        "repeats are not dropped", "call", LedgerWriter._is_repeat, "if message.message_id in self._seen:", "if False:"
+    ),
     Bug("chains are not compared", "byte", ledger_scan.Walk.lines, "raw[-CHAIN_BYTES:] != ", "b'' and "),
     Bug("no later line vouches", "byte", ledger_scan.judge, "max(acknowledged, sealed.durable)", "acknowledged"),
     Bug("damage is always cut", "byte", ledger._opened, "max(claimed, judgement.acknowledged)", "0"),
