@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 import pykka
 from pykka import messages as pykka_messages
@@ -89,6 +90,7 @@ class Actor(pykka.ThreadingActor):
         super().__init__()
         self._reason: Reason | None = None
         self._announced = False
+        self._alarms: WeakSet[Timer] = WeakSet()  # weak: those that rang or were called off need nobody's care
 
     # -- for subclasses to override -----------------------------------------------------------------------------
 
@@ -130,7 +132,9 @@ class Actor(pykka.ThreadingActor):
 
     def tell_later(self, delay_ms: int, message: Any) -> Timer:
         """Send ``message`` to this very incarnation after a while."""
-        return self.runtime.reactor.call_at(self.now_ms() + delay_ms, lambda: self.tell_self(message), self.name)
+        timer = self.runtime.reactor.call_at(self.now_ms() + delay_ms, lambda: self.tell_self(message), self.name)
+        self._alarms.add(timer)
+        return timer
 
     def tell_self(self, message: Any) -> None:
         """Send ``message`` to this very incarnation, from any thread. Dropped when it has ended."""
@@ -180,6 +184,8 @@ class Actor(pykka.ThreadingActor):
     def end(self) -> None:
         """Clean up, free the name and tell the supervisor. For the execution only."""
         self._guard(self.cleanup)
+        for timer in tuple(self._alarms):
+            timer.cancel()  # else the reactor would hold a dead actor, with all it knows, until they ring
         discarded = 0
         while not self.actor_inbox.empty():
             envelope = self.actor_inbox.get()

@@ -45,7 +45,7 @@ class _Watch:
 class _Timer:
     """A callback at a point in time."""
 
-    __slots__ = ("_reactor", "callback", "order", "owner", "steady_ms")
+    __slots__ = ("__weakref__", "_reactor", "callback", "order", "owner", "steady_ms")
 
     def __init__(self, reactor: "EpollReactor", steady_ms: int, order: int, callback: Callback, owner: str) -> None:
         self._reactor = reactor

@@ -1,10 +1,13 @@
 """The base actor: order, loneliness in failure, acknowledged starts, cleanup at every end."""
 
+import gc
 import threading
+import time
+import weakref
 
 import pykka
 import pytest
-from actor_probes import HangsInStop, NeverStops, Obedient, Probe, crash, end_by_shutdown, end_normally
+from actor_probes import PATIENCE_S, HangsInStop, NeverStops, Obedient, Probe, crash, end_by_shutdown, end_normally
 
 from lorch_actors.actors.base import Actor
 from lorch_actors.actors.messages import CallbackFailed, Crash, Down, Normal, Shutdown, Started, Stop
@@ -238,3 +241,22 @@ def test_a_message_nobody_expects_is_a_crash(context, boss):
     Actor.start(context("a")).tell("what?")
 
     assert isinstance(boss.take(2)[1].reason.exception, TypeError)
+
+
+def test_an_ended_actor_is_not_kept_by_its_timers(context, boss, log):
+    """A crash an hour before an alarm would ring does not keep the dead one, and all it knows, for that hour."""
+    gone = threading.Event()
+
+    def set_alarm(actor):
+        weakref.finalize(actor, gone.set)
+        actor.tell_later(3_600_000, "late")
+
+    ref = Obedient.start(context("a"), log=log)
+    ref.tell(set_alarm)
+    ref.tell(crash)
+
+    assert isinstance(boss.take(2)[1].reason, Crash)
+    deadline = time.monotonic() + PATIENCE_S
+    while not gone.wait(0.01) and time.monotonic() < deadline:
+        gc.collect()  # an exception and the frames in its traceback hold each other
+    assert gone.is_set()
