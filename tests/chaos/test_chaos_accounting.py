@@ -55,9 +55,10 @@ def test_an_unspoilt_workspace_has_nothing_against_it(spoilt: After):
 def test_an_acknowledged_entry_that_is_gone_is_lost(spoilt: After):
     """However well the ledger looks without it."""
     seen = spoilt.acknowledged()
-    lines = ledger(spoilt).read_bytes().splitlines(keepends=True)
-    ledger(spoilt).write_bytes(b"".join(lines[:-10]))
-    gone = [seq for seq in seen[ledger(spoilt).stem] if seq > len(lines) - 10]
+    path = ledger(spoilt)
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-10]))
+    gone = [seq for seq in seen[path.stem] if seq > len(lines) - 10]
 
     found = audited(spoilt, seen)
 
