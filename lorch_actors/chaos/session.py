@@ -152,11 +152,14 @@ class Session:
         return sum(note.name in ANSWERS for note in self.notes)
 
     def _run_id(self, before: set[str]) -> str | None:
-        """Return the newest run that was not there before, and have a tail on each."""
-        new = sorted(set(self._workspace.run_ids()) - before)
-        for run_id in new:
-            self.tails.setdefault(run_id, Tail(self._workspace.ledger(run_id)))
-        return new[-1] if new else None
+        """Return the run seen last of those that were not there before, and have a tail on each.
+
+        Ids do not tell: of two runs of one second, either may be the newer.
+        """
+        new = set(self._workspace.run_ids()) - before
+        for run_id in sorted(new - self.tails.keys()):
+            self.tails[run_id] = Tail(self._workspace.ledger(run_id))
+        return next((run_id for run_id in reversed(self.tails) if run_id in new), None)
 
     def _run(self, arguments: Sequence[str], before: set[str]) -> int:
         """Start a command and hurt it until it ends; return its exit code (negative: the signal it died of)."""

@@ -156,7 +156,12 @@ def rows(workspace: Workspace, *, skip_damaged: bool = False, use_index: bool = 
             row = index_row(loaded.run, loaded.position.seq, loaded.position.chain)
         if row is not None:
             found.append(row)
-    return sorted(found, key=lambda row: (row.started_at, row.run_id))
+    return sorted(found, key=age)
+
+
+def age(row: IndexRow) -> tuple[str, str]:
+    """Return what runs are sorted by, the oldest first; an id alone does not tell two runs of one second apart."""
+    return row.started_at, row.run_id
 
 
 def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> str | None:

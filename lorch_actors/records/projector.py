@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from lorch_actors.protocol.documents import Index, IndexRow, RunStatus
+from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.protocol.messages import Entry
-from lorch_actors.records.history import entries, read_index
+from lorch_actors.records.history import age, entries, read_index
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_json
 from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
@@ -38,7 +38,6 @@ class Projector:
         self.dirty = False
         self.receipts: list[Path] = []
         self._since_checkpoint = 0
-        self._row: IndexRow | None = None
         if use_checkpoint:
             self._restore()
 
@@ -84,11 +83,14 @@ class Projector:
         """
         if not self.dirty:
             return
+        row = index_row(self.run, self.position.seq, self.position.chain)
         state = run_state(self.run, self.position.seq, self.position.chain)
-        if state is not None:
-            if self._owns_run_state():
-                write_json(self._workspace.run_state, state)
-            self._write_row()
+        if row is not None and state is not None:
+            others = [one for one in read_index(self._workspace).runs if one.run_id != row.run_id]
+            rows = sorted([*others, row], key=age)
+            if rows[-1] is row:
+                write_json(self._workspace.run_state, state)  # it belongs to the newest run
+            write_json(self._workspace.index, Index(runs=rows))
         self.dirty = False
         if self._since_checkpoint >= CHECKPOINT_EVERY_ENTRIES and self.run.status is RunStatus.RUNNING:
             self.checkpoint()
@@ -98,16 +100,3 @@ class Projector:
         self._since_checkpoint = 0
         state = msgspec.to_builtins(self.run)
         write_checkpoint(self._workspace.checkpoint, self.run.run_id, self.position, state)
-
-    def _owns_run_state(self) -> bool:
-        """Tell whether this is the newest run of the workspace: `run.json` belongs to that one."""
-        return max(self._workspace.run_ids(), default=self.run.run_id) <= self.run.run_id
-
-    def _write_row(self) -> None:
-        row = index_row(self.run, self.position.seq, self.position.chain)
-        if row is None or row == self._row:
-            return
-        others = [one for one in read_index(self._workspace).runs if one.run_id != row.run_id]
-        rows = sorted([*others, row], key=lambda one: (one.started_at, one.run_id))
-        write_json(self._workspace.index, Index(runs=rows))
-        self._row = row

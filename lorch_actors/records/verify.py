@@ -17,7 +17,7 @@ from lorch_actors.protocol.canonical import canonical
 from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus, SnapshotManifest
 from lorch_actors.protocol.ids import snapshot_id
 from lorch_actors.protocol.messages import Artifact, Command, Entry, Event
-from lorch_actors.records.history import entries, load_run, vouched
+from lorch_actors.records.history import age, entries, load_run, vouched
 from lorch_actors.records.rebuild import transcript_of
 from lorch_actors.storage import disk
 from lorch_actors.storage.artifacts import verify_artifacts
@@ -239,14 +239,16 @@ def _is_elsewhere(workspace: Workspace, run: Run) -> bool:
 
 
 def _check_state(workspace: Workspace, told: list[_Told], *, every: bool) -> Iterator[Finding]:
-    newest = max(workspace.run_ids(), default=None)
     index = _decoded(_read(workspace.index), Index)
     rows = {row.run_id: row for row in index.runs} if isinstance(index, Index) else {}
+    expected = {one.run.run_id: index_row(one.run, one.seq, one.chain) for one in told}
+    known = [row for row in (*rows.values(), *expected.values()) if row is not None]
+    newest = max(known, key=age).run_id if known else None
     for one in told:
         run = one.run
         if run.status is RunStatus.RUNNING or run.started_at is None:
             continue
-        if rows.get(run.run_id) != index_row(run, one.seq, one.chain):
+        if rows.get(run.run_id) != expected[run.run_id]:
             yield Finding(
                 "index", str(workspace.index), f"the row of {run.run_id} is absent or not what its ledger says"
             )

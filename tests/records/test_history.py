@@ -6,9 +6,10 @@ import msgspec
 import pytest
 
 from lorch_actors.errors import LedgerDamaged, UsageError
-from lorch_actors.protocol.documents import RunStatus
-from lorch_actors.records.history import entries, load_run, newest_unfinished, next_steps, rows
+from lorch_actors.protocol.documents import Index, RunStatus
+from lorch_actors.records.history import entries, load_run, newest_unfinished, next_steps, read_index, rows
 from lorch_actors.records.projector import Projector
+from lorch_actors.storage.atomic import write_json
 from lorch_actors.storage.checkpoint import write_checkpoint
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.fold import fold
@@ -171,14 +172,28 @@ def test_an_older_run_leaves_run_json_to_the_newer_one(copied) -> None:
     """It has its row in the index all the same."""
     workspace = copied()
     (run_id,) = workspace.run_ids()
-    newer = "run-99991231-000000-00000000"
-    workspace.ledger(newer).touch()
+    (row,) = read_index(workspace).runs
+    newer = msgspec.structs.replace(row, run_id="run-99991231-000000-00000000", started_at="9999-12-31T00:00:00.000Z")
+    write_json(workspace.index, Index(runs=[newer]))
     workspace.run_state.write_text("{}\n")
-    workspace.index.unlink()
     projector = Projector(workspace, run_id, use_checkpoint=False)
     projector.catch_up()
 
     projector.flush()
 
     assert workspace.run_state.read_text() == "{}\n"
-    assert [row["run_id"] for row in json.loads(workspace.index.read_bytes())["runs"]] == [run_id]
+    assert [each.run_id for each in read_index(workspace).runs] == [run_id, newer.run_id]
+
+
+def test_a_run_that_never_began_does_not_keep_run_json_from_others(copied) -> None:
+    """Its ledger is empty, whatever its id."""
+    workspace = copied()
+    (run_id,) = workspace.run_ids()
+    workspace.ledger("run-99991231-000000-00000000").touch()
+    workspace.run_state.unlink()
+    projector = Projector(workspace, run_id, use_checkpoint=False)
+    projector.catch_up()
+
+    projector.flush()
+
+    assert json.loads(workspace.run_state.read_bytes())["run_id"] == run_id

@@ -67,7 +67,9 @@ def test_killed(tmp_path: Path, victim: str, stage: str) -> None:
     check(there, running.wait())
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage", ["review", *(pytest.param(each, marks=pytest.mark.long) for each in STAGES if each != "review")]
+)
 @pytest.mark.parametrize("victim", [*ROLES, *WORKERS, "orchestrator"])
 def test_stopped(tmp_path: Path, victim: str, stage: str) -> None:
     """A process that stands still from a stage on is replaced."""
