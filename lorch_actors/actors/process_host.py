@@ -18,7 +18,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from lorch_actors.actors.frames import FrameError, FrameReader, encode_frame
 from lorch_actors.actors.runtime import Clock, Reactor
@@ -236,7 +236,11 @@ def _fork_worker(process: WorkerProcess, socket_fd: int) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     own_pidfd = os.pidfd_open(os.getpid())
     try:
-        status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
+        try:
+            status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
+        except ChildProcessError:  # the fork server is dead, and somebody else has reaped it
+            _forget_fork_server()
+            status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
     finally:
         os.close(own_pidfd)
     try:
@@ -246,3 +250,13 @@ def _fork_worker(process: WorkerProcess, socket_fd: int) -> int:
         return forkserver.read_signed(status_r)  # type: ignore[no-any-return]
     finally:
         os.close(status_r)
+
+
+def _forget_fork_server() -> None:
+    """Let ``multiprocessing`` start another fork server: it waits for the death of a child that is not there."""
+    from multiprocessing import forkserver
+
+    server: Any = forkserver._forkserver  # noqa: SLF001 - there is no other way to it
+    if server._forkserver_alive_fd is not None:  # noqa: SLF001
+        os.close(server._forkserver_alive_fd)  # noqa: SLF001
+    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None  # noqa: SLF001

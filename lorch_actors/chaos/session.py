@@ -152,14 +152,19 @@ class Session:
         return sum(note.name in ANSWERS for note in self.notes)
 
     def _run_id(self, before: set[str]) -> str | None:
-        """Return the run seen last of those that were not there before, and have a tail on each.
+        """Return the run of this batch, which was not there before, and have a tail on each that may be it.
 
-        Ids do not tell: of two runs of one second, either may be the newer.
+        A guardian that was killed early leaves an empty ledger, perhaps a moment after the next run began; there is
+        never more than one that began.
         """
         new = set(self._workspace.run_ids()) - before
         for run_id in sorted(new - self.tails.keys()):
             self.tails[run_id] = Tail(self._workspace.ledger(run_id))
-        return next((run_id for run_id in reversed(self.tails) if run_id in new), None)
+        seen = [run_id for run_id in self.tails if run_id in new]
+        for run_id in seen:
+            if not self.tails[run_id].started:
+                self.tails[run_id].look(wall_ms())
+        return next((run_id for run_id in seen if self.tails[run_id].started), seen[-1] if seen else None)
 
     def _run(self, arguments: Sequence[str], before: set[str]) -> int:
         """Start a command and hurt it until it ends; return its exit code (negative: the signal it died of)."""
@@ -207,7 +212,8 @@ class Session:
         run_id = None
         self._strike_at = time.monotonic() + self._dealer.gap_s()
         while not poll.poll(LOOK_MS):
-            run_id = run_id or self._run_id(before)
+            if run_id is None or not self.tails[run_id].started:
+                run_id = self._run_id(before)
             if run_id is None:
                 continue
             tail = self.tails[run_id]
