@@ -90,8 +90,16 @@ class Bench:
 
     @property
     def run_ids(self) -> list[str]:
-        """The runs that have a ledger."""
-        return sorted(path.stem for path in (self.root / "events").glob("*.ndjson"))
+        """The runs that have a ledger, the oldest first; of two runs of one second the ids do not tell."""
+
+        def age(path: Path) -> tuple[str, str]:
+            first = path.read_bytes().partition(b"\n")[0]
+            try:
+                return json.loads(first)["occurred_at"], path.stem
+            except (ValueError, KeyError):
+                return path.stem.removeprefix("run-"), path.stem
+
+        return [path.stem for path in sorted((self.root / "events").glob("*.ndjson"), key=age)]
 
     def ledger(self, run_id: str | None = None) -> list[dict[str, Any]]:
         """Return every line of a ledger, of the newest run by default."""
