@@ -229,6 +229,17 @@ def test_a_worker_outlives_the_fork_server_and_the_next_one_gets_a_new_server(ru
     assert server != _fork_server_pid()
 
 
+def test_a_fork_server_that_somebody_else_has_reaped_is_replaced(runtime, tree, log):
+    """A sweep that reaps what it ends must not leave us waiting for a child that is not there."""
+    worker, server = pid_of(runtime), _fork_server_pid()
+    os.kill(server, signal.SIGKILL)
+    os.waitpid(server, 0)
+    os.kill(worker, signal.SIGKILL)
+
+    assert log.next() == ("hello", {"ready": True})
+    assert server != _fork_server_pid()
+
+
 def test_a_fork_server_that_stands_still_is_replaced(runtime, tree, log, clock):
     """A start that hangs because the server does is ended by its deadline, and the server with it."""
     worker, server = pid_of(runtime), _fork_server_pid()

@@ -57,7 +57,7 @@ def finished(**changes: object) -> Run:
 
 def text(run: Run, code: int, *, here: bool = True) -> str:
     """Return the report of a run as text."""
-    return report_text(report(run, code, "/work/it", here=here))
+    return report_text(report(run, code, "/srv/it", here=here))
 
 
 def conforms(name: str, document: msgspec.Struct) -> bool:
@@ -83,7 +83,7 @@ def test_the_report_counts_one_as_one():
 
 def test_a_quiet_run_ends_without_even_an_empty_line(capsys: pytest.CaptureFixture[str]):
     """Cron mails whatever is printed."""
-    Output(quiet=True).result(report(finished(), ExitCode.DONE, "/work/it", here=True), "")
+    Output(quiet=True).result(report(finished(), ExitCode.DONE, "/srv/it", here=True), "")
 
     assert capsys.readouterr().out == ""
 
@@ -109,8 +109,8 @@ def test_commands_name_a_workspace_that_is_elsewhere():
     """They work from where the user stands."""
     lines = text(finished(), ExitCode.FAILED, here=False)
 
-    assert f"lorch --workspace /work/it show {RUN}" in lines
-    assert "git -C /work/it checkout main" in lines
+    assert f"lorch --workspace /srv/it show {RUN}" in lines
+    assert "git -C /srv/it checkout main" in lines
 
 
 def test_an_interrupted_run_is_called_so_with_the_command_that_goes_on():
@@ -134,7 +134,7 @@ def test_without_git_there_is_no_word_of_it():
 @pytest.mark.parametrize("code", [ExitCode.FAILED, ExitCode.INTERRUPTED])
 def test_the_report_as_json_fits_its_schema(code: int):
     """Scripts get the same."""
-    assert conforms("cli-report", report(finished(), code, "/work/it", here=True))
+    assert conforms("cli-report", report(finished(), code, "/srv/it", here=True))
 
 
 def pending(**changes: object) -> Pending:
@@ -158,7 +158,7 @@ def pending(**changes: object) -> Pending:
 def test_the_pending_command_is_told_with_round_and_attempt():
     """Attempts count from 1 for people."""
     task = msgspec.structs.replace(DONE, status=TaskStatus.RUNNING, pending=pending())
-    status = status_document(finished(tasks={"T-1": task}, current="T-1"), "/work/it", None)
+    status = status_document(finished(tasks={"T-1": task}, current="T-1"), "/srv/it", None)
 
     assert conforms("cli-status", status)
     assert (status.pending.action, status.pending.round, status.pending.attempt) == ("review", 2, 2)

@@ -22,9 +22,9 @@ from lorch_actors.storage.paths import (
 def root(tmp_path):
     """Return a workspace with one file, beside a secret that must not be reached."""
     (tmp_path / "secret").write_bytes(b"secret")
-    (tmp_path / "work" / "src").mkdir(parents=True)
-    (tmp_path / "work" / "src" / "a.py").write_bytes(b"inside")
-    return tmp_path / "work"
+    (tmp_path / "tree" / "src").mkdir(parents=True)
+    (tmp_path / "tree" / "src" / "a.py").write_bytes(b"inside")
+    return tmp_path / "tree"
 
 
 def content(root, path):
@@ -132,7 +132,7 @@ def test_an_absolute_link_that_stays_inside_is_followed(root):
     assert content(root.parent / "other-name", "link2.py") == b"inside"
 
 
-@pytest.mark.parametrize("target", ["../secret", "../work/../secret", "src/../../secret", "..", "../work/src/a.py"])
+@pytest.mark.parametrize("target", ["../secret", "../tree/../secret", "src/../../secret", "..", "../tree/src/a.py"])
 def test_a_link_that_leaves_is_refused(root, target):
     """A link that leads out is refused, even if it leads back in: what lies outside could change its way."""
     (root / "link").symlink_to(target)
