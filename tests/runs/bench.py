@@ -299,9 +299,16 @@ class Running:
         return Ended(code, "\n".join(self.lines) + "\n", err)
 
     def pid_of(self, name: str) -> int:
-        """Return the pid of a role's agent, a worker, ``orchestrator`` or ``guardian``, as the run recorded it."""
+        """Return the pid of an agent, a worker, ``orchestrator`` or ``guardian``, when one is recorded and alive."""
         if name == "guardian":
             return self.process.pid
+        deadline = time.monotonic() + DEADLINE_S
+        while (pid := self._recorded(name)) is None or not psutil.pid_exists(pid):
+            assert time.monotonic() < deadline, f"no living process of {name} is on record"
+            threading.Event().wait(0.005)
+        return pid
+
+    def _recorded(self, name: str) -> int | None:
         if name == "orchestrator":
             holder = json.loads((self.bench.root / "state" / "lorch.lock").read_text())
             return int(holder["pid"])
@@ -311,7 +318,7 @@ class Running:
                 return int(payload["process"]["pid"])
             if line.get("event") == "system.worker_started" and payload["actor"] == name:
                 return int(payload["process"]["pid"])
-        raise AssertionError(f"no process of {name} is on record")
+        return None
 
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to one of its processes."""

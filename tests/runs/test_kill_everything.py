@@ -31,6 +31,7 @@ def spec_maintainer() -> dict[str, Any]:
 
 
 SCRIPTS = {"builder": builder(), "reviewer": reviewer(), "spec_maintainer": spec_maintainer()}
+VICTIMS = (*ROLES, *WORKERS, "orchestrator")
 STAGES = ("implement", "review", "implement_changes", "update_spec")
 ACTIONS = ["implement", "review", "implement_changes", "review", "update_spec"]
 QUICK = {"worker_stall_s": 0.5, "supervisor": {"restarts": 50, "period_s": 30}}
@@ -55,8 +56,21 @@ def check(there: Bench, ended: Any) -> None:
     assert gone_within(there, 1.0) == []
 
 
+@pytest.mark.parametrize("first", range(len(VICTIMS)))
+def test_one_killed_at_each_stage(tmp_path: Path, first: int) -> None:
+    """Four processes killed in one run, another one at each stage; the seven runs hold every pair of the two once."""
+    there = bench(tmp_path)
+    running = there.start()
+    for number, stage in enumerate(STAGES, first):
+        running.until(rf"\] {stage} \(")
+        running.signal(VICTIMS[number % len(VICTIMS)], signal.SIGKILL)
+
+    check(there, running.wait())
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("victim", [*ROLES, *WORKERS, "orchestrator"])
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_killed(tmp_path: Path, victim: str, stage: str) -> None:
     """A process killed at a stage costs nothing but time."""
     there = bench(tmp_path)
@@ -70,7 +84,7 @@ def test_killed(tmp_path: Path, victim: str, stage: str) -> None:
 @pytest.mark.parametrize(
     "stage", ["review", *(pytest.param(each, marks=pytest.mark.long) for each in STAGES if each != "review")]
 )
-@pytest.mark.parametrize("victim", [*ROLES, *WORKERS, "orchestrator"])
+@pytest.mark.parametrize("victim", VICTIMS)
 def test_stopped(tmp_path: Path, victim: str, stage: str) -> None:
     """A process that stands still from a stage on is replaced."""
     there = bench(tmp_path)
