@@ -22,7 +22,7 @@ from lorch_actors.actors.last_words import speak
 from lorch_actors.actors.messages import Crash
 from lorch_actors.actors.opening import Opening, Settled, this_process
 from lorch_actors.actors.request import RunRequest
-from lorch_actors.actors.resuming import choose_run, end_leftovers, open_run
+from lorch_actors.actors.resuming import choose_run, end_leftovers, nothing_there, open_run
 from lorch_actors.actors.run_tree import RunTree
 from lorch_actors.actors.runtime import start_runtime
 from lorch_actors.actors.scratch import scratch
@@ -113,8 +113,10 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
     processes.set_name("lorch-orchestra")
     processes.set_child_subreaper()
     workspace = Workspace(request.workspace)
-    workspace.prepare()
     process = this_process()
+    if request.resume and workspace.is_untouched:
+        return _say_settled(request, link, nothing_there(request, workspace))  # and nothing is made there
+    workspace.prepare()
     holder = locks.holder_of(workspace.lock) or {}
     held_before = holder.get("run_id") if isinstance(holder.get("run_id"), str) else None
     run_id = choose_run(request, link, workspace, held_before if holder.get("guardian") == link.guardian_pid else None)

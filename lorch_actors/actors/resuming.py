@@ -35,13 +35,20 @@ def choose_run(request: RunRequest, link: GuardianLink, workspace: Workspace, he
     return newest_unfinished(workspace)
 
 
+def nothing_there(request: RunRequest, workspace: Workspace) -> Settled:
+    """Return what to say where nothing is unfinished. Raises UsageError if a run was named."""
+    if request.run_id is not None:
+        load_run(workspace, request.run_id)
+    return Settled(ExitCode.DONE, "" if request.if_unfinished else "nothing is unfinished here")
+
+
 def open_run(
     request: RunRequest, link: GuardianLink, workspace: Workspace, run_id: str | None, process: ProcessRef
 ) -> Opening | Settled:
     """Return how the run starts, or why there is nothing to start. Raises LorchError for what has to be refused."""
     redactor = redactor_for(request.configuration)
     if run_id is None:
-        return Settled(ExitCode.DONE, "" if request.if_unfinished else "nothing is unfinished here")
+        return nothing_there(request, workspace)
     if request.resume or (link.start > 0 and workspace.ledger(run_id).exists()):
         loaded = load_run(workspace, run_id)
         if loaded.run.started:

@@ -12,7 +12,7 @@ from lorch_actors.actors.opening import Opening, agent_object, opening_event
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.errors import ConfigError, UsageError
 from lorch_actors.protocol.checksums import checksum
-from lorch_actors.protocol.configuration import Configuration, Policy
+from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded, newest_unfinished, next_steps
@@ -39,7 +39,6 @@ def start_run(
                 remedy="`lorch resume` goes on with it; `lorch run --new` leaves it and starts another.",
             )
     configuration = request.configuration
-    _require_loop(configuration)
     declared = [redactor.object(_declared(task)) for task in request.tasks]
     plan = _git_plan(workspace.root, run_id, configuration.policy)
     inline, file = _tasks(workspace, run_id, declared)
@@ -70,16 +69,6 @@ def start_run(
         exclude=tuple(configuration.snapshot.exclude),
         redactor=redactor,
     )
-
-
-def _require_loop(configuration: Configuration) -> None:
-    disabled = [role for role in LOOP_ROLES if not configuration.agents.of(role).enabled]
-    if disabled:
-        raise ConfigError(
-            f"the loop needs {', '.join(disabled)}, which the configuration disables",
-            where="$.agents",
-            remedy=f"Set agents.{disabled[0]}.enabled to true.",
-        )
 
 
 def _declared(task: Any) -> Object:

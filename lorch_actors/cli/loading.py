@@ -1,4 +1,4 @@
-"""Read, create and change ``lorch.json`` for the commands."""
+"""Read and change ``lorch.json`` for the commands."""
 
 import os
 import stat
@@ -38,13 +38,6 @@ def load_or_default(place: Place) -> tuple[Configuration, list[Remark]]:
     """Return the configuration, or the defaults when there is no file; nothing is written."""
     if not place.config.exists():
         return Configuration(), []
-    return load(place)
-
-
-def load_or_create(place: Place) -> tuple[Configuration, list[Remark]]:
-    """Return the configuration; write the defaults first when there is no file and the workspace is one."""
-    if not place.config.exists() and place.root.is_dir() and place.config.parent.is_dir():
-        write(place.config, default_document())
     return load(place)
 
 

@@ -96,13 +96,13 @@ def _demo_place(demo: str) -> Place:
 
 
 def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
-    from lorch_actors.cli.loading import load_or_create
+    from lorch_actors.cli.loading import load_or_default
 
     if not where.root.is_dir():
         raise UsageError(
             "the workspace is not a directory", where=str(where.root), remedy="Create it, or name another."
         )
-    configuration, warnings = load_or_create(where)
+    configuration, warnings = load_or_default(where)
     from_file = Path(os.path.abspath(options.pop("from_file"))) if options["from_file"] else options.pop("from_file")
     tasks = choose_tasks(
         configuration,
@@ -177,6 +177,13 @@ def _require_agents(configuration: "Configuration", where: Place) -> None:
             f"no command is set up for: {', '.join(missing)}",
             where=f"{where.config}, $.agents",
             remedy="`lorch init --build CMD` makes them of your own commands; `lorch run --demo` shows some at work.",
+        )
+    disabled = configuration.disabled_agents()
+    if disabled:
+        raise ConfigError(
+            f"the loop needs {', '.join(disabled)}, which the configuration disables",
+            where=f"{where.config}, $.agents",
+            remedy=f"Set agents.{disabled[0]}.enabled to true.",
         )
 
 

@@ -143,7 +143,7 @@ class _Guardian:
         try:
             os.read(waiting, 1)  # nothing will come but its end, also when the guardian dies
             os.close(waiting)
-            self._lock.release()  # our copy of it: it must not outlive the guardian
+            self._lock.close_copy()  # it must not outlive the guardian
             # A handler, not SIG_IGN: that would be passed on to every program started below.
             signal.signal(signal.SIGHUP, lambda *_: None)
             self._signals.release()

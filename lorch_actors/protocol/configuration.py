@@ -140,6 +140,10 @@ class Configuration(_Settings, frozen=True):
         """Return the roles every task needs that have no command yet."""
         return [role for role in ROLES if role != "orchestration" and not self.agents.of(role).cmd]
 
+    def disabled_agents(self) -> list[AgentRole]:
+        """Return the roles every task needs that are switched off."""
+        return [role for role in ROLES if role != "orchestration" and not self.agents.of(role).enabled]
+
 
 configuration_schema_type = ConfigurationDocument
 """The type that ``schemas/v1/configuration.json`` is generated from."""

@@ -96,6 +96,11 @@ class Workspace:
             raise disk.storage_error("list", str(self.events), error) from error
         return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and _COMPONENT.fullmatch(n))
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether there is neither a ledger here nor anything that stands for one."""
+        return not any(os.path.lexists(path) for path in (self.events, self.index, self.run_state))
+
     def prepare(self) -> None:
         """Make our own directories, 0700; tighten those that are ours and looser.
 

@@ -103,13 +103,54 @@ def test_a_lock_file_that_nobody_holds_is_no_obstacle(under_guard, tmp_path):
     assert (pid, guarded.end()[0]) == (guarded.pid, 0)
 
 
+def test_a_lock_that_no_run_came_of_is_taken_away(under_guard, tmp_path):
+    """With its directory, if there was none before: a command that was refused leaves nothing."""
+    guarded = under_guard("run")
+    guarded.report()
+    guarded.order("exit 2")
+    guarded.end()
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_stays_where_a_run_was(under_guard, tmp_path):
+    """An orchestrator has left its own lock there."""
+    guarded = under_guard("run")
+    guarded.report()
+    (tmp_path / "state" / "lorch.lock").touch()
+    guarded.order("exit 2")
+    guarded.end()
+
+    assert sorted(path.name for path in (tmp_path / "state").iterdir()) == ["guardian.lock", "lorch.lock"]
+
+
+def test_a_lock_file_that_was_taken_away_meanwhile_is_not_held(tmp_path, monkeypatch):
+    """Who opened it before that takes the lock on the file that has the name now."""
+    first = GuardianLock(str(tmp_path), command="lorch run", run_id=None)
+    flock, calls = fcntl.flock, []
+
+    def flock_late(fd, operation):
+        if not calls:
+            first.release()
+        calls.append(fd)
+        flock(fd, operation)
+
+    monkeypatch.setattr(guardian_lock.fcntl, "flock", flock_late)
+    second = GuardianLock(str(tmp_path), command="lorch run", run_id=None)
+    try:
+        with pytest.raises(guardian_lock.LockedError):
+            GuardianLock(str(tmp_path), command="lorch run", run_id=None)
+    finally:
+        second.release()
+
+
 def test_what_is_created_is_for_the_user_alone(under_guard, tmp_path):
     """Directory 0700, file 0600."""
     guarded = under_guard("run")
     guarded.report()
+    modes = [os.stat(path).st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state" / "guardian.lock")]
     guarded.order("exit 0")
     guarded.end()
-    modes = [os.stat(path).st_mode & 0o777 for path in (tmp_path / "state", tmp_path / "state" / "guardian.lock")]
 
     assert modes == [0o700, 0o600]
 

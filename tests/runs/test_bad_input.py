@@ -106,6 +106,36 @@ def test_unknown_task(tmp_path: Path) -> None:
     assert "Its tasks are: T-1." in ended.err
 
 
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        (["run"], 2),
+        (["run", "--task", "T-1"], 2),
+        (["run", "--from", "nowhere"], 2),
+        (["run", "--al"], 2),
+        (["resume"], 0),
+        (["resume", "--run", "run-20260101-000000-0001abff"], 2),
+    ],
+)
+def test_nothing_is_left_where_nothing_was_begun(tmp_path: Path, command: list[str], code: int) -> None:
+    """An empty directory is as empty as before: no configuration, no lock, no directory of ours."""
+    ended = subprocess.run([*LORCH, *command], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert ended.returncode == code
+    assert "Traceback" not in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disabled_agent_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    """The loop needs all three of them."""
+    bench = Bench.raw(tmp_path / "w", [{"id": "T-1"}], agents={"reviewer": {"enabled": False}})
+    before = sorted(path.name for path in bench.root.iterdir())
+    ended = bench.run()
+
+    assert (ended.code, sorted(path.name for path in bench.root.iterdir())) == (2, before)
+    assert "$.agents: the loop needs reviewer, which the configuration disables" in ended.err
+
+
 def test_bad_script_of_an_agent(tmp_path: Path) -> None:
     """The task fails, and the agent's log holds every error of the script."""
     bench = Bench(tmp_path / "w", {"builder": {"responses": {"implement": {"evnts": []}, "reviw": {}}}})
