@@ -31,7 +31,7 @@ def report(run: Run, code: int, workspace: str, *, here: bool) -> ReportDocument
         steps=run.settled_count,
         restarts=dict(run.restarts),
         resumes=run.resumes,
-        branch=run.git.branch or None if run.git.mode == "commit" else None,
+        branch=run.git.branch if run.git_begun else None,
         stopped=failure_body(run.stopped),
         next=_next(run, code, workspace, here=here),
     )
@@ -58,22 +58,28 @@ def _next(run: Run, code: int, workspace: str, *, here: bool) -> list[NextLine]:
 
 
 def _git_lines(run: Run, workspace: str, *, here: bool) -> list[NextLine]:
-    if run.git.mode != "commit" or not run.git.branch or run.git_failure is not None:
+    if not run.git_begun or run.git_failure is not None:
         return []
     git = "git" if here else f"git -C {shlex.quote(workspace)}"
     start = shlex.quote(run.git.start_branch or run.git.base)
-    lines = [
-        NextLine(command=f"{git} log --stat {run.git.base[:12]}..{run.git.branch}", does="the work, a commit a task")
-    ]
-    if run.git.start_branch:
-        merge = f"{git} checkout {start} && {git} merge {run.git.branch}"
-        lines.append(NextLine(command=merge, does="take it over"))
-    lines.append(NextLine(command=f"{git} checkout {start}", does="go back without it"))
+    lines = _work_lines(run, git, start) if run.git_head != run.git.base else []
+    back = "go back without it" if lines else "go back; nothing was committed"
+    lines.append(NextLine(command=f"{git} checkout {start}", does=back))
     lines += [
         NextLine(command=f"{git} show {task.commit.branch}", does=f"the work of {task.task_id}, set aside")
         for task in run.tasks.values()
         if task.status is TaskStatus.FAILED and task.commit is not None and task.commit.commit
     ]
+    return lines
+
+
+def _work_lines(run: Run, git: str, start: str) -> list[NextLine]:
+    """Return what to do with the commits on the branch of the run."""
+    log = f"{git} log --stat {run.git.base[:12]}..{run.git.branch}"
+    lines = [NextLine(command=log, does="the work, a commit a task")]
+    if run.git.start_branch:
+        merge = f"{git} checkout {start} && {git} merge {run.git.branch}"
+        lines.append(NextLine(command=merge, does="take it over"))
     return lines
 
 

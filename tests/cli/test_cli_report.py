@@ -46,6 +46,8 @@ def finished(**changes: object) -> Run:
         status=RunStatus.FAILED,
         tasks={"T-1": DONE, "T-2": FAILED},
         git=GIT,
+        git_begun=True,
+        git_head="abc",
         started_at="2026-01-01T00:00:00.000Z",
         completed_at="2026-01-01T01:02:03.000Z",
         restarts={"builder": 2},
@@ -113,6 +115,24 @@ def test_commands_name_a_workspace_that_is_elsewhere():
     assert "git -C /srv/it checkout main" in lines
 
 
+def test_where_nothing_was_committed_nothing_is_to_be_merged():
+    """The branch of the run stands where it began: the way back is all there is to it."""
+    lines = text(finished(git_head=GIT.base, tasks={"T-2": FAILED}), ExitCode.FAILED)
+
+    assert "git merge" not in lines
+    assert "git log" not in lines
+    assert "git checkout main\n      go back; nothing was committed" in lines
+    assert f"git show lorch-failed/{RUN}/T-2" in lines
+
+
+def test_where_no_branch_was_made_there_is_no_way_back():
+    """The user stands where he stood."""
+    lines = text(finished(git_begun=False, git_head="", tasks={"T-2": FAILED}), ExitCode.FAILED)
+
+    assert "git checkout" not in lines
+    assert "branch" not in lines
+
+
 def test_an_interrupted_run_is_called_so_with_the_command_that_goes_on():
     """It is neither done nor failed, and nothing is to be merged yet."""
     run = finished(
@@ -128,7 +148,7 @@ def test_an_interrupted_run_is_called_so_with_the_command_that_goes_on():
 
 def test_without_git_there_is_no_word_of_it():
     """`off` outside a repository."""
-    assert "git" not in text(finished(git=GitPlan(mode="off")), ExitCode.FAILED)
+    assert "git" not in text(finished(git=GitPlan(mode="off"), git_begun=False, git_head=""), ExitCode.FAILED)
 
 
 @pytest.mark.parametrize("code", [ExitCode.FAILED, ExitCode.INTERRUPTED])
