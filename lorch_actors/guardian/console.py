@@ -3,6 +3,7 @@
 A console may be gone, closed, or stand still; whoever writes here goes on all the same.
 """
 
+import mmap
 import os
 import select
 from contextlib import suppress
@@ -10,6 +11,8 @@ from typing import Final
 
 _NOTICE_MAX_BYTES: Final = 4000
 """Below what a pipe takes in one piece (PIPE_BUF), so that a console that has room takes it without blocking."""
+
+_DIGEST_BYTES: Final = 32
 
 
 def notice(text: str) -> None:
@@ -28,12 +31,29 @@ def fill_standard_descriptors() -> None:
     os.close(fd)
 
 
-def show_traceback() -> None:
-    """Print the exception that is being handled."""
-    import traceback
+class Tracebacks:
+    """Shows the exceptions of orchestrators, each of which runs in a process of its own; a repeat in one line.
 
-    with suppress(OSError, ValueError, AttributeError):
-        traceback.print_exc()
+    Made before they are forked: what was shown last is remembered in memory that all of them share.
+    """
+
+    def __init__(self) -> None:
+        self._shown = mmap.mmap(-1, _DIGEST_BYTES)
+
+    def show(self) -> None:
+        """Print the exception that is being handled."""
+        import hashlib
+        import sys
+        import traceback
+
+        digest = hashlib.sha256(traceback.format_exc().encode(errors="backslashreplace")).digest()
+        with suppress(OSError, ValueError, AttributeError):
+            if self._shown[:] == digest:
+                kind, error, _ = sys.exc_info()
+                notice(f"the same exception as before: {''.join(traceback.format_exception_only(kind, error)).strip()}")
+            else:
+                self._shown[:] = digest
+                traceback.print_exc()
 
 
 def flush() -> None:

@@ -76,6 +76,7 @@ class _Guardian:
         self._restarts: deque[float] = deque()
         self._stop_asked = False
         self._stalled = False
+        self._tracebacks = console.Tracebacks()
         # A shell that replaced itself by us may have left children that are no business of ours.
         self._not_ours = frozenset(processes.descendants(os.getpid()))
 
@@ -163,7 +164,7 @@ class _Guardian:
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
         except BaseException:  # noqa: BLE001 - shown whole, and the guardian starts anew
-            console.show_traceback()
+            self._tracebacks.show()
         finally:
             console.flush()
             os._exit(code)

@@ -98,6 +98,19 @@ def test_an_uncaught_exception_is_shown_and_the_run_resumed(under_guard):
     assert "lorch: the orchestrator ended with exit code 70; resuming" in errors
 
 
+def test_the_same_exception_is_shown_whole_only_once(under_guard):
+    """However often the orchestrator is started again; another one is news, and shown whole."""
+    guarded = under_guard("run")
+    for order in ("raise", "raise", "stumble", "exit 0"):
+        guarded.report()
+        guarded.order(order)
+    code, errors = guarded.end()
+
+    assert (code, errors.count("Traceback"), errors.count("RuntimeError: a bug")) == (0, 2, 2)
+    assert "lorch: the same exception as before: RuntimeError: a bug\n" in errors
+    assert "LookupError: another bug" in errors
+
+
 def test_an_orchestrator_that_stands_still_is_killed_and_replaced(under_guard):
     """SIGSTOP makes no exit to notice: the missing beats tell."""
     guarded = under_guard("run", limits={"beat_s": 0.5})
