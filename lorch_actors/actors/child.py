@@ -14,7 +14,7 @@ import pykka
 from lorch_actors.actors.base import Actor, ActorContext, Fence
 from lorch_actors.actors.messages import Crash, Reason
 from lorch_actors.actors.runtime import Timer
-from lorch_actors.errors import InterruptedRun
+from lorch_actors.errors import InterruptedRun, LorchError
 
 
 class Restart(StrEnum):
@@ -69,7 +69,11 @@ class RestartLimitExceeded(InterruptedRun):
     """A supervisor gave up: something below it failed more often than its intensity allows."""
 
 
-class ActorHung(InterruptedRun):
+class Mishap(InterruptedRun):
+    """A child failed in a way that says nothing about its next start."""
+
+
+class ActorHung(Mishap):
     """An actor did not start or stop in its time."""
 
 
@@ -118,6 +122,15 @@ class Child:
         if self.spec.restart is Restart.TRANSIENT:
             return isinstance(reason, Crash)
         return self.spec.restart is Restart.PERMANENT
+
+    def starts_again_after(self, reason: Reason) -> bool:
+        """Say whether its start, which has failed like that, is to be tried again.
+
+        A bug or a death may be the only one of its kind. What was refused in so many words (a lock that is held, a
+        damaged ledger, a supervisor that gave up) is refused the next time as well, unless it was up before.
+        """
+        error = reason.exception if isinstance(reason, Crash) else None
+        return self.was_up or not isinstance(error, LorchError) or isinstance(error, Mishap)
 
     def disarm(self) -> None:
         """Call off the deadline of its start or stop."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from lorch_actors import errors
 from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.child import Mishap
 from lorch_actors.actors.messages import (
     LATER,
     Call,
@@ -32,7 +33,7 @@ _LAUNCHES_MAX: Final = 3
 _DEATH_WAIT_MS: Final = 2_000  # for a killed worker to be dead when its front ends; it is usually one or two
 
 
-class WorkerFailed(errors.InterruptedRun):
+class WorkerFailed(Mishap):
     """A worker process died, stood still, or ended by an exception that is none of ours."""
 
 

@@ -2,13 +2,14 @@
 
 Children are started in order, each after the one before it has said ``Started``; stopped in reverse order, each with
 its shutdown time, then cut off. A supervisor never waits inside a handler: every step it takes is followed by an
-answer or a deadline in its mailbox, so it always answers ``Stop``. A restart that fails is tried again by a message
-to itself and counts like any other. When there are more restarts than the intensity allows, it stops its children and
+answer or a deadline in its mailbox, so it always answers ``Stop``. A start that fails is tried again by a message to
+itself and counts like any restart. When there are more restarts than the intensity allows, it stops its children and
 crashes upwards with ``RestartLimitExceeded``. While it stops, nothing is restarted.
 
-Differences from OTP: a child that hangs in its start fails after ``start_timeout_ms``; deaths of worker processes
-below a process actor count in the same window (``WorkerDied``); under ``one_for_one`` a child that is slow to restart
-does not hold up the restart of another.
+Differences from OTP: a first start that fails is tried again as well, unless it was refused in so many words (see
+``Child.starts_again_after``); a child that hangs in its start fails after ``start_timeout_ms``; deaths of worker
+processes below a process actor count in the same window (``WorkerDied``); under ``one_for_one`` a child that is slow
+to restart does not hold up the restart of another.
 """
 
 import contextlib
@@ -165,12 +166,11 @@ class Supervisor(Actor):
             self._advance()
 
     def _on_failed_start(self, one: Child, reason: Reason) -> None:
-        if self._announced or one.was_up:
+        if self._announced or one.starts_again_after(reason):
             one.retrying = True
             self.tell_self(_Retry(one.name, reason))
         else:
-            # The first start of all: nothing was ever well, so trying again promises nothing. Fail as the child did.
-            self._end(reason if isinstance(reason, Crash) else Crash(ActorHung(f"{one.name} ended while it started")))
+            self._end(reason)  # the first start of all was refused: fail as the child did
 
     def _on_overdue(self, one: Child | None) -> None:
         if one is None or one.phase is Phase.RUNNING:

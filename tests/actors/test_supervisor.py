@@ -8,7 +8,6 @@ from actor_probes import end_normally as end_by_itself
 
 from lorch_actors.actors.base import Actor
 from lorch_actors.actors.child import (
-    ActorHung,
     MessagePoisoned,
     Restart,
     RestartLimitExceeded,
@@ -19,6 +18,7 @@ from lorch_actors.actors.child import (
 from lorch_actors.actors.messages import ActorRestarted, Call, Crash, Down, PoisonMessage, Shutdown, Started, WorkerDied
 from lorch_actors.actors.supervisor import Supervisor
 from lorch_actors.actors.tree import start_tree
+from lorch_actors.errors import LockedError
 
 WAIT_MS = PATIENCE_S * 1000
 EXITS = {"normal": end_by_itself, "shutdown": end_by_shutdown, "crash": crash}
@@ -200,19 +200,52 @@ def test_a_failure_climbs_the_tree(runtime, log):
     assert family.rest() == ["down b", "down a", "down bystander"]
 
 
-def test_the_first_start_of_a_child_that_fails_is_the_failure_of_the_tree(family):
-    """Nothing is retried: what was up is stopped, and the child's own exception goes upwards."""
+def test_a_first_start_that_is_refused_is_the_failure_of_the_tree(family):
+    """What a child refuses for a reason of its own is not tried again: what was up is stopped, the reason goes up."""
 
-    class Fails(Obedient):
+    class Refuses(Obedient):
         def started(self):
-            raise LookupError("no ledger")
+            raise LockedError("somebody has the ledger")
 
-    family.start(family.child("a"), family.child("b", Fails), family.child("c"))
+    family.start(family.child("a"), family.child("b", Refuses), family.child("c"))
 
     reason = family.tree.wait(WAIT_MS)
     assert not family.tree.wait_started(0)
-    assert "no ledger" in str(reason)
+    assert LockedError is type(reason.exception)
     assert family.rest() == ["up a", "down b", "down a"]
+
+
+def test_a_first_start_that_fails_is_tried_again_and_counts(family):
+    """The children after it wait for it; it is reported like any restart."""
+
+    class Shaky(Obedient):
+        def started(self):
+            super().started()
+            if self.context.incarnation <= 2:
+                raise RuntimeError("not yet")
+
+    family.started(family.child("a"), family.child("b", Shaky), family.child("c"))
+
+    assert family.rest() == ["up a", "up b", "down b", "up b", "down b", "up b", "up c"]
+    told = family.news.next()
+    assert (told.name, told.count, "not yet" in told.reason) == ("b", 1, True)
+
+
+def test_a_child_that_never_comes_up_brings_its_supervisor_down(family):
+    """After the intensity, and once: the supervisor above, whose own start this is, does not try again."""
+
+    class Fails(Obedient):
+        def started(self):
+            raise LookupError("no good")
+
+    branch = child(Supervisor, "branch", children=[family.child("b", Fails)], intensity=2)
+    family.start(family.child("a"), branch)
+
+    reason = family.tree.wait(WAIT_MS)
+    assert RestartLimitExceeded is type(reason.exception)
+    assert "branch gave up on b: more than 2 restarts" in str(reason)
+    assert "no good" in str(reason)
+    assert family.rest() == ["up a", *["down b"] * 3, "down a"]
 
 
 def test_a_constructor_that_fails_is_a_failed_start(family):
@@ -262,17 +295,25 @@ def test_a_supervisor_that_restarts_without_end(family):
 
 
 def test_a_start_that_hangs_is_a_failed_start(family, clock):
-    """It is abandoned after its time, and on the first start the tree fails with it."""
+    """It is abandoned after its time and tried again; the late one is ignored."""
     release = threading.Event()
-    family.start(family.child("a"), family.child("b", HangsInStart, release=release))
+
+    class HangsAtFirst(HangsInStart):
+        def started(self):
+            if self.context.incarnation == 1:
+                super().started()
+            else:
+                self.log.tell(("up", self.name))
+
+    family.start(family.child("a"), family.child("b", HangsAtFirst, release=release))
     assert family.events(3) == ["up a", "up b", "hangs b"]
     clock.advance(10_000)
-    reason = family.tree.wait(WAIT_MS)
+    assert family.tree.wait_started(WAIT_MS)
     release.set()
 
-    assert ActorHung is type(reason.exception)
-    assert "b did not start within 10000 ms" in str(reason)
-    assert {"a", "b"} == set(family.ended.take(2))
+    assert family.ended.next() == "b"
+    assert "b did not start within 10000 ms" in family.news.next().reason
+    assert Shutdown() == family.stop()
 
 
 def test_a_restart_that_hangs_is_retried_and_the_late_one_is_ignored(family, clock):

@@ -25,9 +25,22 @@ def listen(runtime):
             runtime.tell(line.strip(), Unheard())
 
 
+def trip(directory, names):
+    register = directory.register
+
+    def registering(name, receiver):
+        register(name, receiver)
+        if name in names:
+            names.remove(name)
+            receiver.tell(Unheard())  # before anything that would let it say that it is up
+
+    directory.register = registering
+
+
 def wrapped(start):
     def start_runtime(**options):
         runtime = start(**options)
+        trip(runtime.directory, os.environ.get("RAISING_AT_START", "").split())
         threading.Thread(target=listen, args=(runtime,), daemon=True).start()
         return runtime
 
@@ -76,6 +89,10 @@ class Raiser:
     def strike(self, *actors: str) -> None:
         """Have each of these raise at its next turn."""
         os.write(self._fd, "".join(f"{actor}\n" for actor in actors).encode())
+
+    def env_at_start(self, *actors: str) -> dict[str, str]:
+        """Return the environment of a run in which the first incarnation of each of these raises while it starts."""
+        return self.env | {"RAISING_AT_START": " ".join(actors)}
 
     def close(self) -> None:
         """Free the FIFO."""

@@ -55,6 +55,17 @@ def test_raised_while_the_builder_works(tmp_path: Path, raiser: Raiser, actor: s
     assert there.events("system.actor_restarted") != []
 
 
+def test_raised_before_the_start_was_acknowledged(tmp_path: Path, raiser: Raiser) -> None:
+    """A first start that fails is tried again like any other: nobody but the supervisors has to do anything."""
+    there = Bench(tmp_path / "w", SCRIPTS)
+    ended = there.run("run", "--all", env=raiser.env_at_start(*ACTORS))
+
+    assert ended.code == 0, ended
+    restarted = {line["payload"]["actor"] for line in there.events("system.actor_restarted")}
+    assert restarted >= {"ledger", "run-state", "snapshotter", "conductor"}
+    assert there.run("verify").code == 0
+
+
 def test_several_raised_at_once(tmp_path: Path, raiser: Raiser) -> None:
     """The ledger and those around it raise together: what they had in hand is found in the file."""
     struck(tmp_path, raiser, "review", "transcript", "reviewer", "conductor", "ledger")
