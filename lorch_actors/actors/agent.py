@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from lorch_actors.actors.agent_keeper import Part, Phase, ProcessKeeper
+from lorch_actors.actors.agent_link import AgentLink
 from lorch_actors.actors.agent_log import AgentLog
 from lorch_actors.actors.agent_output import Listener, ToLedger
-from lorch_actors.actors.agent_process import AgentProcess
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.messages import LATER, Call
 from lorch_actors.actors.ring import LEDGER, Append, Appended, EndAgent, StartAgent, Subscribe, Subscribed
@@ -77,7 +77,7 @@ class AgentActor(ProcessKeeper):
             case _:
                 super().receive(message)
 
-    def on_up(self, process: AgentProcess) -> None:
+    def on_up(self, process: AgentLink) -> None:
         """Begin with a clean slate for the new incarnation."""
         self._listener = self._new_listener()
         self._lines = LineReader()
@@ -99,7 +99,7 @@ class AgentActor(ProcessKeeper):
         elif isinstance(message, Event) and (message.payload or {}).get("agent_id") == process.agent_id:
             self._end("it was given up")
 
-    def _deliver(self, process: AgentProcess, command: Command) -> None:
+    def _deliver(self, process: AgentLink, command: Command) -> None:
         self._listener.give(command)
         data = encode(command) + b"\n"
         self._given = (command.message_id, len(data))
@@ -109,7 +109,7 @@ class AgentActor(ProcessKeeper):
             self._continue_writing(process)
             self._later("stdin", round(self._part.policy.stdin_timeout_s * 1000), self._on_stdin_stalled)
 
-    def _continue_writing(self, process: AgentProcess) -> None:
+    def _continue_writing(self, process: AgentLink) -> None:
         agent_id = process.agent_id
         process.on_writable(lambda: self.tell_self(Call(lambda: self._on_room(agent_id))))
 
@@ -143,7 +143,7 @@ class AgentActor(ProcessKeeper):
         """Take the last line although its end never came."""
         self._take(self._lines.close())
 
-    def begun(self, process: AgentProcess) -> str:
+    def begun(self, process: AgentLink) -> str:
         """Tell from what is left in the pipe."""
         message_id, size_bytes = self._given or ("", 0)
         return message_id if process.unread_input_bytes() < size_bytes else ""

@@ -3,16 +3,15 @@
 What is said to the process and heard from it is the business of the agent actor, which is built on this.
 """
 
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
 
+from lorch_actors.actors.agent_link import AgentLink
 from lorch_actors.actors.agent_log import AgentLog
 from lorch_actors.actors.agent_pipes import Pipes
-from lorch_actors.actors.agent_process import AgentProcess
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER, Call, Shutdown
 from lorch_actors.actors.ring import LEDGER, Append
@@ -68,7 +67,7 @@ class ProcessKeeper(Actor):
         self._part = part
         self._redactor = redactor
         self._phase = Phase.DOWN
-        self._process: AgentProcess | None = None
+        self._process: AgentLink | None = None
         self._pipes: Pipes | None = None
         self._log: AgentLog | None = None
         self._retired = False  # no further process is started
@@ -79,7 +78,7 @@ class ProcessKeeper(Actor):
 
     # -- for the subclass ---------------------------------------------------------------------------------------
 
-    def on_up(self, process: AgentProcess) -> None:
+    def on_up(self, process: AgentLink) -> None:
         """Begin with a new process."""
 
     def on_piece(self, piece: bytes) -> None:
@@ -88,7 +87,7 @@ class ProcessKeeper(Actor):
     def on_drained(self) -> None:
         """Take the last line, if the end of the output never came."""
 
-    def begun(self, process: AgentProcess) -> str:
+    def begun(self, process: AgentLink) -> str:
         """Return the message id of the command that the process was last given, empty if it has read none of it."""
         return ""
 
@@ -115,21 +114,16 @@ class ProcessKeeper(Actor):
     def _record_loss(self) -> None:
         """Have it recorded that no process is up: if the ledger failed with its predecessor, nobody else has."""
         if self.context.incarnation > 1:
-            self._append_note(AgentLost(self._part.role), incarnation_id(self._part.role, secrets.token_bytes(4)))
+            self._append_note(AgentLost(self._part.role), self._fresh_id())
 
     # -- start --------------------------------------------------------------------------------------------------
 
     def _start(self) -> None:
         part = self._part
-        agent_id = incarnation_id(part.role, secrets.token_bytes(4))
+        agent_id = self._fresh_id()
         try:
-            process = AgentProcess(
-                part.cmd,
-                workspace=str(part.workspace),
-                env=part.env,
-                agent_id=agent_id,
-                reactor=self.runtime.reactor,
-                owner=self.name,
+            process = self.runtime.agents.start(
+                part.cmd, workspace=str(part.workspace), env=part.env, agent_id=agent_id, owner=self.name
             )
         except (OSError, ValueError) as error:
             self._append_note(AgentStartFailed(part.role, agent_id, _unstartable(part, error)), agent_id)
@@ -142,8 +136,7 @@ class ProcessKeeper(Actor):
         self.on_up(process)
         process.watch(lambda: self.tell_self(Call(lambda: self._on_exit(agent_id))))
         self._pipes = Pipes(
-            process.stdout,
-            process.stderr,
+            process,
             self.runtime.reactor,
             self.name,
             on_stdout=lambda piece: self.tell_self(Call(lambda: self._on_stdout(agent_id, piece))),
@@ -240,7 +233,7 @@ class ProcessKeeper(Actor):
         if self._leaving:
             self.finish(Shutdown())
 
-    def _record_exit(self, process: AgentProcess, why: str) -> None:
+    def _record_exit(self, process: AgentLink, why: str) -> None:
         code, signal = process.reap()
         process.close_stdin()
         note = AgentExited(self._part.role, process.agent_id, code, signal, why, self.begun(process))
@@ -258,7 +251,10 @@ class ProcessKeeper(Actor):
 
     # -- small things -------------------------------------------------------------------------------------------
 
-    def _current(self, agent_id: str) -> AgentProcess | None:
+    def _fresh_id(self) -> str:
+        return incarnation_id(self._part.role, self.runtime.random.randbytes(4))
+
+    def _current(self, agent_id: str) -> AgentLink | None:
         process = self._process
         return process if process is not None and process.agent_id == agent_id else None
 

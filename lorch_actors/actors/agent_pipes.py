@@ -5,10 +5,10 @@ under way, standard output is not read: its pipe fills, and the agent waits. Sta
 a piece at a time, so that at the end nothing of it is on its way.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from typing import Final
 
+from lorch_actors.actors.agent_link import AgentLink
 from lorch_actors.actors.runtime import Reactor
 
 PIECE_BYTES: Final = 64 * 1024
@@ -26,24 +26,24 @@ class Pipes:
 
     def __init__(
         self,
-        stdout: int,
-        stderr: int,
+        process: AgentLink,
         reactor: Reactor,
         owner: str,
         *,
         on_stdout: Callable[[bytes], object],
         on_stderr: Callable[[], object],
     ) -> None:
-        self._stdout = stdout
-        self._stderr = stderr
+        self._process = process
+        self._stdout = process.stdout
+        self._stderr = process.stderr
         self._reactor = reactor
         self._on_stdout = on_stdout
         self._on_stderr = on_stderr
         self._read = 0  # counted by the reactor's thread only
         self._taken = 0  # counted by the actor's only
         self.ended = False
-        reactor.watch_read(stdout, self._read_stdout, owner)
-        reactor.watch_read(stderr, self._tell_of_stderr, owner)
+        reactor.watch_read(self._stdout, self._read_stdout, owner)
+        reactor.watch_read(self._stderr, self._tell_of_stderr, owner)
 
     @property
     def untaken(self) -> int:
@@ -59,7 +59,7 @@ class Pipes:
 
     def read_stderr(self) -> bytes | None:
         """Return what is there of standard error, nothing at its end, None if there is nothing yet."""
-        piece = _read(self._stderr)
+        piece = self._process.read(self._stderr, PIECE_BYTES)
         if piece == b"":
             self._reactor.unwatch(self._stderr)
         else:
@@ -70,7 +70,7 @@ class Pipes:
         """Yield what is left of standard error; nothing more will come."""
         self._reactor.unwatch(self._stderr)
         for _ in range(LAST_PIECES_MAX):
-            piece = _read(self._stderr)
+            piece = self._process.read(self._stderr, PIECE_BYTES)
             if not piece:
                 return
             yield piece
@@ -85,7 +85,7 @@ class Pipes:
             self._reactor.resume_read(self._stdout)
 
     def _read_stdout(self) -> None:
-        piece = _read(self._stdout)
+        piece = self._process.read(self._stdout, PIECE_BYTES)
         if piece is None:
             return
         self._read += 1
@@ -96,13 +96,3 @@ class Pipes:
     def _tell_of_stderr(self) -> None:
         self._reactor.pause_read(self._stderr)  # until it has been read
         self._on_stderr()
-
-
-def _read(fd: int) -> bytes | None:
-    """Return what is there, nothing at the end, None if there is nothing yet."""
-    try:
-        return os.read(fd, PIECE_BYTES)
-    except BlockingIOError:
-        return None
-    except OSError:
-        return b""

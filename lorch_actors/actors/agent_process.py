@@ -1,4 +1,4 @@
-"""One process of an agent, with everything it starts: begun, written to, ended for certain.
+"""One process of an agent, with everything it starts: begun, written to, ended for certain; see ``agent_link``.
 
 Not blocking: commands wait in a buffer that the reactor writes on, output is read in pieces when there is some. The
 process leads a session of its own and carries the run's and its own marker in its environment, so that whatever it
@@ -84,6 +84,15 @@ class AgentProcess:
         """Call back in the reactor's thread when the process has died."""
         assert self._pidfd is not None
         self._reactor.watch_process(self._pidfd, on_exit, self._owner)
+
+    def read(self, output: int, size_bytes: int) -> bytes | None:
+        """Return what is there of ``stdout`` or ``stderr``, nothing at its end, None if there is nothing yet."""
+        try:
+            return os.read(output, size_bytes)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
 
     @property
     def is_reading(self) -> bool:
@@ -174,6 +183,19 @@ class AgentProcess:
             self._reactor.unwatch(self._pidfd)
             os.close(self._pidfd)
             self._pidfd = None
+
+
+class ProcessAgents:
+    """Starts agents as processes of the machine; see ``agent_link.AgentHost``."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def start(
+        self, cmd: Sequence[str], *, workspace: str, env: Mapping[str, str], agent_id: str, owner: str
+    ) -> AgentProcess:
+        """Start one."""
+        return AgentProcess(cmd, workspace=workspace, env=env, agent_id=agent_id, reactor=self._reactor, owner=owner)
 
 
 def _waiting_bytes(pipe: int) -> int:

@@ -1,4 +1,4 @@
-"""What actors stand on: clocks, randomness, threads, the reactor, names, and the host of worker processes.
+"""What actors stand on: clocks, randomness, threads, the reactor, names, and the hosts of workers and agents.
 
 Everything that makes one run differ from the next comes through a ``Runtime``, so that a simulator can put seeded
 parts in its place. Promise: no actor touches time, threads or selectors but through here.
@@ -16,6 +16,7 @@ from lorch_actors.actors.directory import Directory
 from lorch_actors.actors.messages import CallbackFailed
 
 if TYPE_CHECKING:
+    from lorch_actors.actors.agent_link import AgentHost
     from lorch_actors.actors.base import Actor
     from lorch_actors.actors.worker import WorkerHost
 
@@ -134,6 +135,7 @@ class Runtime:
     random: random.Random
     reactor: Reactor
     workers: "WorkerHost"
+    agents: "AgentHost"
     directory: Directory = field(default_factory=Directory)
     execution: Execution = field(default_factory=ThreadExecution)
 
@@ -161,6 +163,7 @@ def start_runtime(
 
     ``preload`` names the modules of the workers, imported once for all of them. ``seed`` is for tests.
     """
+    from lorch_actors.actors.agent_process import ProcessAgents
     from lorch_actors.actors.process_host import ProcessHost
     from lorch_actors.actors.reactor import EpollReactor
 
@@ -173,4 +176,4 @@ def start_runtime(
     reactor = EpollReactor(chosen, report)
     reactor.start()
     host = workers if workers is not None else ProcessHost(reactor, chosen, preload)
-    return Runtime(chosen, random.Random(seed), reactor, host, directory)
+    return Runtime(chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), directory)

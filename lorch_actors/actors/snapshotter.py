@@ -5,7 +5,6 @@ orders on; the worker carries them out in a process of its own and answers with 
 under an id derived from the order. Every order may be carried out twice.
 """
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -78,7 +77,7 @@ class SnapshotWorker(Worker):
         for message in messages:
             order = msgspec.convert(message["order"], _ORDERS[message["kind"]])
             try:
-                payload = self._carry_out(order, context.progress)
+                payload = self._carry_out(order, context)
             except StorageError as error:
                 yield {"refused": [error.what, error.where, error.remedy]}
                 return
@@ -86,15 +85,16 @@ class SnapshotWorker(Worker):
                 payload,
                 task_id=message["task_id"],
                 correlation_id=message["correlation_id"],
-                now_ms=time.time_ns() // 1_000_000,
+                now_ms=context.clock.wall_ms(),
                 cause=(order.key,),
             )
             yield {"event": encode(event)}
 
-    def _carry_out(self, order: Any, progress: Progress) -> Payload:
+    def _carry_out(self, order: Any, context: WorkerContext) -> Payload:
+        progress = context.progress
         match order:
             case Capture():
-                return self._capture(progress)
+                return self._capture(progress, context.clock.wall_ms())
             case CheckDrift():
                 return self._drift(order, progress)
             case Verify():
@@ -111,7 +111,7 @@ class SnapshotWorker(Worker):
         place = self._place
         return capture(place.root, place.include, place.exclude, self._cache, progress)
 
-    def _capture(self, progress: Progress) -> Payload:
+    def _capture(self, progress: Progress, now_ms: int) -> Payload:
         try:
             snapshot = self._snapshot(progress)
         except (SnapshotError, PathRefused) as error:
@@ -119,7 +119,7 @@ class SnapshotWorker(Worker):
         assert self._cache is not None
         path = self._workspace.manifest(snapshot.snapshot_id)
         if not path.exists():
-            write_manifest(path, snapshot, to_timestamp(time.time_ns() // 1_000_000), str(self._place.root))
+            write_manifest(path, snapshot, to_timestamp(now_ms), str(self._place.root))
         self._cache.save()
         return SnapshotCaptured(
             snapshot_id=snapshot.snapshot_id,

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
 
+from lorch_actors.actors.runtime import Clock
 from lorch_actors.processes import ProcessIdentity
 
 
 class WorkerContext(Protocol):
-    """What a worker may use while it handles messages."""
+    """What a worker may use while it handles messages. ``clock``: the one of its host."""
+
+    clock: Clock
 
     def progress(self) -> None:
         """Give a sign of life: the deadline of the oldest message starts anew. Cheap enough for every step."""

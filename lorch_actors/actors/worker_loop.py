@@ -3,25 +3,26 @@
 Knows neither sockets nor threads: frames go in, frames come out.
 """
 
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from lorch_actors.actors.runtime import Clock, SystemClock
 from lorch_actors.actors.worker import Frame, FrameKind, Worker
 from lorch_actors.errors import LorchError
 
 _TRACEBACK_FRAMES: Final = 8
-_PROGRESS_EVERY_S: Final = 0.25
+_PROGRESS_EVERY_MS: Final = 250
 
 
 class WorkerLoop:
     """Drives one worker. ``send`` takes the frames that belong together."""
 
-    def __init__(self, worker: Worker, send: Callable[[Sequence[Frame]], None]) -> None:
+    def __init__(self, worker: Worker, send: Callable[[Sequence[Frame]], None], clock: Clock | None = None) -> None:
+        self.clock: Clock = clock if clock is not None else SystemClock()
         self._worker = worker
         self._send = send
-        self._progress_at_s = 0.0
+        self._progress_at_ms = 0
 
     def open(self) -> None:
         """Open the worker and say hello."""
@@ -39,9 +40,9 @@ class WorkerLoop:
 
     def progress(self) -> None:
         """Tell the front that there is still life, now and then; the ``WorkerContext`` of ``handle``."""
-        now_s = time.monotonic()
-        if now_s >= self._progress_at_s:
-            self._progress_at_s = now_s + _PROGRESS_EVERY_S
+        now_ms = self.clock.steady_ms()
+        if now_ms >= self._progress_at_ms:
+            self._progress_at_ms = now_ms + _PROGRESS_EVERY_MS
             self._send([Frame(FrameKind.PROGRESS)])
 
 

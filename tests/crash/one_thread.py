@@ -79,7 +79,7 @@ class OneThread:
         self._alarms: list[tuple[int, int, Alarm]] = []
         self._order = itertools.count()
         self.links: list[InlineLink] = []
-        self.runtime = Runtime(self, random.Random(1), self, self, execution=self)  # type: ignore[arg-type]
+        self.runtime = Runtime(self, random.Random(1), self, self, self, execution=self)  # type: ignore[arg-type]
         # what the parts have in common is a name: ``start`` is the execution's and the host's
         self.runtime.execution = _Execution(self)  # type: ignore[assignment]
 
