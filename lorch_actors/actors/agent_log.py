@@ -4,7 +4,6 @@ For people who look for a reason: one JSON object a line, with time and incarnat
 record.
 """
 
-import os
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,5 +51,5 @@ class AgentLog:
     def close(self) -> None:
         """Close the file."""
         if self._fd >= 0:
-            os.close(self._fd)
+            disk.close(self._fd)
             self._fd = -1

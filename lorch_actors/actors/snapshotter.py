@@ -23,7 +23,7 @@ from lorch_actors.processes import ProcessIdentity
 from lorch_actors.protocol.messages import Event
 from lorch_actors.protocol.parse import decode, encode
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.storage import git
+from lorch_actors.storage import disk, git
 from lorch_actors.storage.artifacts import Mode, verify_artifacts
 from lorch_actors.storage.manifests import drift, manifest, read_manifest, write_manifest
 from lorch_actors.storage.snapshots import capture
@@ -118,7 +118,7 @@ class SnapshotWorker(Worker):
             return SnapshotFailed(str(error))
         assert self._cache is not None
         path = self._workspace.manifest(snapshot.snapshot_id)
-        if not path.exists():
+        if not disk.exists(path):
             write_manifest(path, snapshot, to_timestamp(now_ms), str(self._place.root))
         self._cache.save()
         return SnapshotCaptured(

@@ -123,7 +123,7 @@ class Transcript(Actor):
     def cleanup(self) -> None:
         """Close the file."""
         if self._fd >= 0:
-            os.close(self._fd)
+            disk.close(self._fd)
             self._fd = -1
 
     def _write_all(self, found: Any) -> None:

@@ -1,6 +1,5 @@
 """Reading runs back from a workspace: folding a ledger, finding the run to resume, numbering steps across runs."""
 
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,7 +42,7 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
     """
     path = workspace.ledger(run_id)
     claims = vouched(workspace, run_id)
-    if not path.exists():
+    if not disk.exists(path):
         if claims:
             raise _ends_early(path, Position.start(run_id), max(claim.seq for claim in claims))
         raise UsageError(f"there is no run {run_id} here", where=str(path), remedy="`lorch runs` lists them.")
@@ -191,8 +190,5 @@ def _last_steps(found: list[IndexRow], task_ids: Iterable[str]) -> dict[str, int
 
 def _last_receipt(workspace: Workspace, task_id: str) -> int:
     """Return the number of the task's last receipt on disk."""
-    try:
-        names = os.listdir(workspace.receipts(task_id))
-    except FileNotFoundError:
-        return 0
+    names = disk.names_in(workspace.receipts(task_id))
     return max((int(found[1]) for name in names if (found := _RECEIPT.fullmatch(name))), default=0)

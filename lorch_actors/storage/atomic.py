@@ -26,7 +26,7 @@ def write_atomic(path: Path, data: bytes) -> None:
             disk.write(fd, data)
             disk.sync_file(fd)
         finally:
-            os.close(fd)
+            disk.close(fd)
         disk.replace(temporary, path)
     except BaseException:
         _discard(temporary)
@@ -49,13 +49,7 @@ def write_json(path: Path, document: Any) -> None:
 def remove_leftovers(directory: Path) -> list[Path]:
     """Remove temporary files of processes that are no more; return them. A directory that is absent has none."""
     removed = []
-    try:
-        names = sorted(os.listdir(directory))
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise disk.storage_error("list", os.fsdecode(directory), error) from error
-    for name in names:
+    for name in disk.names_in(directory):
         match = _LEFTOVER.fullmatch(name)
         if match and not _alive(int(match[1])):
             disk.unlink(directory / name)

@@ -70,7 +70,7 @@ def _open_regular(path: StrPath, flags: int) -> int:
     """Open a regular file. Anything else raises OSError, without waiting for it."""
     fd = os.open(path, flags | _OPEN_FLAGS, FILE_MODE)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
+        close(fd)
         raise OSError(errno.ENXIO, os.strerror(errno.ENXIO))
     return fd
 
@@ -116,7 +116,38 @@ def read_file(path: StrPath, limit_bytes: int) -> bytes | None:
                 )
         return bytes(content)
     finally:
-        os.close(fd)
+        close(fd)
+
+
+def seek(fd: int, offset: int) -> None:
+    """Read on from that offset in bytes."""
+    with _told("read", fd):
+        os.lseek(fd, offset, os.SEEK_SET)
+
+
+def status(fd: int) -> os.stat_result:
+    """Return what the kernel knows of an open file."""
+    with _told("look at", fd):
+        return os.fstat(fd)
+
+
+def close(fd: int) -> None:
+    """Let go of an open file. What was not synced may be lost."""
+    os.close(fd)
+
+
+def exists(path: StrPath) -> bool:
+    """Say whether something is there; a link that leads nowhere is nothing."""
+    return os.path.exists(path)
+
+
+def names_in(directory: StrPath) -> list[str]:
+    """Return the names in a directory, sorted; one that is absent has none."""
+    with _told("list", directory):
+        try:
+            return sorted(os.listdir(directory))
+        except FileNotFoundError:
+            return []
 
 
 def write(fd: int, data: bytes | bytearray | memoryview) -> None:
@@ -149,7 +180,7 @@ def sync_directory(path: StrPath) -> None:
         try:
             os.fsync(fd)
         finally:
-            os.close(fd)
+            close(fd)
 
 
 def truncate(fd: int, size_bytes: int) -> None:

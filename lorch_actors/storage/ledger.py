@@ -5,7 +5,6 @@ unfinished is copied aside before it is cut off. What was acknowledged once is n
 refused, with its place. The caller holds the ledger's lock for as long as the object lives.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -72,7 +71,7 @@ class LedgerFile:
         a ledger of lorch 1.5.
         """
         claims = [*vouched, *([start] if start is not None else [])]
-        if not path.exists() and any(claim.seq for claim in claims):
+        if not disk.exists(path) and any(claim.seq for claim in claims):
             raise _ends_early(path, Position.start(run_id), claims)
         fd = disk.open_append(path)
         try:
@@ -80,7 +79,7 @@ class LedgerFile:
             disk.sync_directory(path.parent)
             return _opened(path, fd, run_id, claims, start)
         except BaseException:
-            os.close(fd)
+            disk.close(fd)
             raise
 
     @property
@@ -163,7 +162,7 @@ class LedgerFile:
     def close(self) -> None:
         """Close the file. What was not synced may be lost. A second call does nothing."""
         if self._fd >= 0:
-            os.close(self._fd)
+            disk.close(self._fd)
             self._fd = -1
 
     def __enter__(self) -> Self:
@@ -207,7 +206,7 @@ class LedgerFile:
             )
 
     def _require_alone(self) -> None:
-        found = os.fstat(self._fd)
+        found = disk.status(self._fd)
         if found.st_nlink == 0:
             raise LedgerDamaged(
                 "the ledger was removed while it was written", where=str(self.path), remedy="Put the file back."
@@ -238,7 +237,7 @@ def _opened(path: Path, append_fd: int, run_id: str, claims: Sequence[Vouched], 
             raise _ends_early(path, walk.end, claims)
         aside = copy_aside(fd, path, walk.end.offset) if walk.fault is not None else None
     finally:
-        os.close(fd)
+        disk.close(fd)
     _finish_tail(append_fd, walk)
     ledger = LedgerFile(path, append_fd, walk.end, recent)
     ledger.repaired = aside

@@ -93,7 +93,7 @@ def read_entries(
                 message = _decode_otherwise(raw[:cut] + b"}", f"{os.fsdecode(path)}, line {seq}, byte {offset}")
             yield Entry(seq, chain.decode(), message)
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def _decode_otherwise(message_json: bytes, where: str) -> Message:
@@ -123,7 +123,7 @@ def read_lines(
         for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
             yield LedgerLine(seq, durable_of(raw), chain.decode(), offset, raw, raw[:cut] + b"}")
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def inspect(path: StrPath, run_id: str) -> Inspection:
@@ -143,10 +143,10 @@ def inspect(path: StrPath, run_id: str) -> Inspection:
         if walk.fault is None:
             return Inspection(walk.end, durable)
         judgement = _judge_tail(fd, path, walk.fault)
-        size = os.fstat(fd).st_size
+        size = disk.status(fd).st_size
         return Inspection(walk.end, durable, tail_bytes=size - walk.end.offset, tail=judgement.what)
     finally:
-        os.close(fd)
+        disk.close(fd)
 
 
 def _reads_as_legacy(fd: int, run_id: str, after: Position | None) -> bool:

@@ -18,7 +18,7 @@ def copy_aside(fd: int, path: Path, offset: int) -> Path:
     newest, free = None, None
     for number in range(1, _COPIES_MAX + 1):
         candidate = path.with_name(f"{path.name}.torn-{number}")
-        if not candidate.exists():
+        if not disk.exists(candidate):
             free = candidate
             break
         newest = candidate
@@ -42,23 +42,23 @@ def copy_aside(fd: int, path: Path, offset: int) -> Path:
 def _copy(fd: int, offset: int, target: Path) -> None:
     copy = disk.create(target)
     try:
-        os.lseek(fd, offset, os.SEEK_SET)
+        disk.seek(fd, offset)
         while chunk := disk.read(fd, _CHUNK_BYTES):
             disk.write(copy, chunk)
         disk.sync_file(copy)
     finally:
-        os.close(copy)
+        disk.close(copy)
 
 
 def _same_tail(fd: int, offset: int, copy: Path) -> bool:
-    if os.fstat(fd).st_size - offset != copy.stat().st_size:
-        return False
     other = disk.open_read(copy)
     try:
-        os.lseek(fd, offset, os.SEEK_SET)
+        if disk.status(fd).st_size - offset != disk.status(other).st_size:
+            return False
+        disk.seek(fd, offset)
         while chunk := disk.read(fd, _CHUNK_BYTES):
             if disk.read(other, len(chunk)) != chunk:
                 return False
         return True
     finally:
-        os.close(other)
+        disk.close(other)

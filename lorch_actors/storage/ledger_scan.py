@@ -5,7 +5,6 @@ longer than a line may be is dropped. The walk is the hot path of every start, s
 our own.
 """
 
-import os
 from binascii import hexlify
 from collections.abc import Iterator
 from hashlib import sha256
@@ -93,7 +92,7 @@ class Walk:
 
 def line_blocks(fd: int, offset: int) -> Iterator[tuple[list[bytes | None], bool]]:
     """Yield lists of lines, and whether newlines end them. What is longer than any line comes as None."""
-    os.lseek(fd, offset, os.SEEK_SET)
+    disk.seek(fd, offset)
     rest = b""
     overlong = False
     while block := disk.read(fd, BLOCK_BYTES):
@@ -166,7 +165,7 @@ def fits(fd: int, place: Position, run_id: str) -> bool:
     if place.seq == 0:
         return place == Position.start(run_id)
     start = max(0, place.offset - TAIL_MAX_BYTES - 1)
-    os.lseek(fd, start, os.SEEK_SET)
+    disk.seek(fd, start)
     tail = disk.read(fd, place.offset - start)
     return (
         len(tail) == place.offset - start

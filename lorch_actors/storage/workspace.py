@@ -88,12 +88,7 @@ class Workspace:
     def run_ids(self) -> list[str]:
         """Return the ids of all runs that have a ledger here, in the order of their names. Raises StorageError."""
         suffix = ".ndjson"
-        try:
-            names = os.listdir(self.events)
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise disk.storage_error("list", str(self.events), error) from error
+        names = disk.names_in(self.events)
         return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and _COMPONENT.fullmatch(n))
 
     @property
