@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Final
 
 from lorch_actors import processes
-from lorch_actors.actors.process_host import helper_pids
 from lorch_actors.actors.runtime import Reactor
 from lorch_actors.processes import ProcessIdentity
 
@@ -218,4 +217,4 @@ def _is_stray(pid: int) -> bool:
 def reap_strays() -> None:
     """Reap children that were adopted from agents and have ended; what somebody waits for is left alone."""
     with _BEGINNING:
-        processes.reap_adopted(_OWNED | helper_pids())
+        processes.reap_adopted(_OWNED)

@@ -24,8 +24,7 @@ from lorch_actors.actors.opening import Opening, Settled, this_process
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.resuming import choose_run, end_leftovers, nothing_there, open_run
 from lorch_actors.actors.run_tree import RunTree
-from lorch_actors.actors.runtime import start_runtime
-from lorch_actors.actors.scratch import scratch
+from lorch_actors.actors.runtime import Runtime, start_runtime
 from lorch_actors.actors.transcript import console_for
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchError
@@ -125,16 +124,20 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
     os.chdir("/")  # what runs here must find no modules in the workspace, which agents write to
     started_at = to_timestamp(_wall_ms())
     me = locks.this_process(run_id or "", started_at) | {"guardian": link.guardian_pid}
-    with locks.hold(workspace.lock, me):
-        workspace.remove_leftovers()
-        opening = open_run(request, link, workspace, run_id, process)
-        link.beat()
-        end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
-        if isinstance(opening, Settled) or not opening.loaded.run.started:
-            complete_finished(workspace)
-        if isinstance(opening, Settled):
-            return _say_settled(request, link, opening)
-        return Orchestrator(request, link, workspace, opening, process, started_at).play()
+    runtime = start_runtime(preload=PRELOAD)  # before there is a lock or a thread: workers are forked from here
+    try:
+        with locks.hold(workspace.lock, me):
+            workspace.remove_leftovers()
+            opening = open_run(request, link, workspace, run_id, process)
+            link.beat()
+            end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
+            if isinstance(opening, Settled) or not opening.loaded.run.started:
+                complete_finished(workspace)
+            if isinstance(opening, Settled):
+                return _say_settled(request, link, opening)
+            return Orchestrator(request, link, workspace, opening, process, started_at, runtime).play()
+    finally:
+        runtime.close()
 
 
 def _say_settled(request: RunRequest, link: GuardianLink, settled: Settled) -> ExitCode:
@@ -158,6 +161,7 @@ class Orchestrator:
         opening: Opening,
         process: ProcessRef,
         started_at: str,
+        runtime: Runtime,
     ) -> None:
         self._request = request
         self._link = link
@@ -166,7 +170,7 @@ class Orchestrator:
         self._process = process
         self._started_at = started_at
         self._inbox = Inbox()
-        self._runtime = start_runtime(preload=PRELOAD)
+        self._runtime = runtime
         self._console = console_for(quiet=request.quiet, json=request.json)
         self._run = opening.loaded.run
         self._stop_asked_ms: int | None = None
@@ -175,7 +179,7 @@ class Orchestrator:
         """Run to the end, whichever it is."""
         runtime, link = self._runtime, self._link
         runtime.directory.register(ring.MAIN, self._inbox)
-        with _signals(self._inbox), scratch(self._opening.run_id):
+        with _signals(self._inbox):
             runtime.reactor.watch_process(link.pidfd, lambda: self._inbox.tell(GuardianLost()), ring.MAIN)
             tree = start_tree(runtime, self._tree())
             if runtime.directory.when_free(ring.RUN_SUPERVISOR, lambda: self._inbox.tell(TreeEnded())):
@@ -246,7 +250,6 @@ class Orchestrator:
         else:
             tree.abandon()
         self._end_everything()
-        self._runtime.close()
         self._link.beat()
 
     def _end_everything(self) -> None:

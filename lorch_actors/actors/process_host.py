@@ -1,29 +1,27 @@
 """Worker processes, as the orchestrator holds them.
 
-A worker is a child of ``multiprocessing``'s fork server: 4 ms to start instead of 40, and never a ``fork`` of a process
-with threads. It is watched by pidfd (the fork server may die while it lives) and spoken to over one socket pair.
-Promises: neither starting nor sending blocks; ``dead`` is said only when the kernel has said so, after everything the
-process had sent was taken; a fork server that hangs is replaced.
+A worker is a child of the fork server, watched by pidfd (the fork server may die while it lives) and spoken to over one
+socket pair. Promises: neither starting nor sending blocks; ``dead`` is said only when the kernel has said so, after
+everything the process had sent was taken; a fork server that hangs is replaced.
 
-``multiprocessing.Process`` is left out on purpose: it runs the main script again in every child, and joins children
-without a deadline when the interpreter exits.
+``multiprocessing`` is left out on purpose: its fork server takes two further interpreters, which import everything
+anew, and ``Process`` runs the main script again in every child and joins children without a deadline at exit.
 """
 
 import contextlib
 import os
-import pickle
 import signal
 import socket
-import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final
 
+from lorch_actors.actors.fork_server import ForkServer
 from lorch_actors.actors.frames import FrameError, FrameReader, encode_frame
 from lorch_actors.actors.runtime import Clock, Reactor
 from lorch_actors.actors.worker import Frame, FrameKind, Worker
-from lorch_actors.actors.worker_process import WorkerProcess
+from lorch_actors.actors.worker_process import introduction
 from lorch_actors.processes import ProcessIdentity, identify
 
 _CHUNK_BYTES: Final = 256 * 1024
@@ -31,39 +29,48 @@ _LAUNCH_MAX_MS: Final = 2_000  # a worker that is to be killed but has no pid by
 
 
 class ProcessHost:
-    """Starts workers in processes. ``preload`` names the modules the fork server imports once for all of them."""
+    """Starts workers in processes, with the help of a fork server."""
 
-    def __init__(self, reactor: Reactor, clock: Clock, preload: Sequence[str] = ()) -> None:
+    def __init__(self, reactor: Reactor, clock: Clock, server: ForkServer) -> None:
         self._reactor = reactor
         self._clock = clock
-        self._preload = [__name__, "lorch_actors.actors.worker_process", *preload]
+        self.server = server
+        server.attach(reactor)
 
     def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> "ProcessLink":
         """Start one; see ``worker.WorkerHost``."""
-        from multiprocessing import forkserver
+        return ProcessLink(name, introduction(name, create), wake, self._reactor, self._clock, self.server)
 
-        forkserver.set_forkserver_preload(self._preload)
-        return ProcessLink(name, WorkerProcess(name, create), wake, self._reactor, self._clock)
+    def close(self) -> None:
+        """End the fork server."""
+        self.server.close()
 
 
 class ProcessLink:
     """A worker in a process of its own; see ``worker.WorkerLink``."""
 
     def __init__(
-        self, name: str, process: WorkerProcess, wake: Callable[[], object], reactor: Reactor, clock: Clock
+        self,
+        name: str,
+        introduction: Frame,
+        wake: Callable[[], object],
+        reactor: Reactor,
+        clock: Clock,
+        server: ForkServer,
     ) -> None:
         self.identity: ProcessIdentity | None = None
         self._name = name
         self._wake = wake
         self._reactor = reactor
         self._clock = clock
+        self._server = server
         self._reader = FrameReader()
         self._outgoing: deque[memoryview] = deque()
         self._closing = False
         self._open = True
         self._damage: str | None = None
         self._reported: str | None = None
-        self._lock = threading.Lock()  # over the fields below, which the launching thread and the reactor touch too
+        self._lock = threading.Lock()  # over the fields below, which the reactor touches too
         self._launching = True
         self._pidfd: int | None = None
         self._kill_wanted = False
@@ -73,12 +80,15 @@ class ProcessLink:
         self._socket.settimeout(0)
         self._fd = self._socket.fileno()
         reactor.watch_read(self._fd, self._on_readable, name)
-        threading.Thread(target=self._launch, args=(process, theirs), name=f"launch {name}", daemon=True).start()
+        self._send(introduction)
+        server.fork(theirs, self._on_forked)
 
     def send(self, number: int, message: object) -> None:
         """Send a message, now or as soon as the worker takes it."""
-        data = memoryview(encode_frame(Frame(FrameKind.MESSAGE, number, message)))
-        self._outgoing.append(data)
+        self._send(Frame(FrameKind.MESSAGE, number, message))
+
+    def _send(self, frame: Frame) -> None:
+        self._outgoing.append(memoryview(encode_frame(frame)))
         if len(self._outgoing) == 1:
             self._flush()
 
@@ -172,24 +182,11 @@ class ProcessLink:
             os.close(pidfd)
         self._set_gone("its process died")
 
-    def _replace_fork_server(self) -> None:
-        with self._lock:
-            launching = self._launching
-        server = _fork_server_pid()
-        if launching and server is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(server, signal.SIGKILL)
-
-    # -- in a thread of its own: starting the fork server takes 50 ms, and asking a stopped one takes for ever ------
-
-    def _launch(self, process: WorkerProcess, theirs: socket.socket) -> None:
-        try:
-            with theirs:
-                pid = _fork_worker(process, theirs.fileno())
-            pidfd = os.pidfd_open(pid)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the front has to hear that there is no worker
-            self._set_gone(f"it could not be started: {error!r}")
+    def _on_forked(self, answer: tuple[int, int] | OSError) -> None:
+        if isinstance(answer, OSError):
+            self._set_gone(f"it could not be started: {answer}")
             return
+        pid, pidfd = answer
         with self._lock:
             self.identity = identify(pid)
             self._pidfd = pidfd
@@ -198,6 +195,12 @@ class ProcessLink:
                 self._kill_now()
         self._reactor.watch_process(pidfd, self._on_death, self._name)
         self._wake()
+
+    def _replace_fork_server(self) -> None:
+        with self._lock:
+            launching = self._launching
+        if launching:
+            self._server.kill()
 
     def _kill_now(self) -> None:
         if self._pidfd is not None:
@@ -210,53 +213,3 @@ class ProcessLink:
             self._launching = False
         self._gone_event.set()
         self._wake()
-
-
-def helper_pids() -> frozenset[int]:
-    """Return the pids of our children that serve ``multiprocessing`` and that only it may reap."""
-    from multiprocessing import resource_tracker
-
-    tracker = getattr(resource_tracker._resource_tracker, "_pid", None)  # noqa: SLF001 - there is no other way to it
-    return frozenset(pid for pid in (_fork_server_pid(), tracker) if pid is not None)
-
-
-def _fork_server_pid() -> int | None:
-    from multiprocessing import forkserver
-
-    pid: int | None = getattr(forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001 - likewise
-    return pid
-
-
-def _fork_worker(process: WorkerProcess, socket_fd: int) -> int:
-    """Have the fork server fork, and return the pid; as ``multiprocessing.popen_forkserver`` does it."""
-    from multiprocessing import forkserver, resource_tracker
-
-    resource_tracker.ensure_running()
-    # A fork server started by this thread inherits the mask: a Ctrl-C or a hang-up is for the orchestrator only.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    own_pidfd = os.pidfd_open(os.getpid())
-    try:
-        try:
-            status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
-        except ChildProcessError:  # the fork server is dead, and somebody else has reaped it
-            _forget_fork_server()
-            status_r, data_w = forkserver.connect_to_new_process([socket_fd, own_pidfd])
-    finally:
-        os.close(own_pidfd)
-    try:
-        with open(data_w, "wb") as pipe:
-            pipe.write(pickle.dumps({"sys_path": sys.path, "dir": os.getcwd()}))
-            pipe.write(pickle.dumps(process))
-        return forkserver.read_signed(status_r)  # type: ignore[no-any-return]
-    finally:
-        os.close(status_r)
-
-
-def _forget_fork_server() -> None:
-    """Let ``multiprocessing`` start another fork server: it waits for the death of a child that is not there."""
-    from multiprocessing import forkserver
-
-    server: Any = forkserver._forkserver  # noqa: SLF001 - there is no other way to it
-    if server._forkserver_alive_fd is not None:  # noqa: SLF001
-        os.close(server._forkserver_alive_fd)  # noqa: SLF001
-    server._forkserver_address = server._forkserver_alive_fd = server._forkserver_pid = None  # noqa: SLF001

@@ -148,8 +148,9 @@ class Runtime:
         return self.reactor.call_at(steady_ms, lambda: self.directory.tell(name, message))
 
     def close(self) -> None:
-        """End the reactor. Actors must have ended before."""
+        """End the reactor, then what starts workers. Actors must have ended before."""
         self.reactor.close()
+        self.workers.close()
 
 
 def start_runtime(
@@ -161,12 +162,15 @@ def start_runtime(
 ) -> Runtime:
     """Return a running system of threads, worker processes and one reactor.
 
-    ``preload`` names the modules of the workers, imported once for all of them. ``seed`` is for tests.
+    Call it before there are other threads: then workers are forked from what is imported now. ``preload`` names their
+    modules, for a fork server that has to be replaced. ``seed`` is for tests.
     """
     from lorch_actors.actors.agent_process import ProcessAgents
+    from lorch_actors.actors.fork_server import ForkServer
     from lorch_actors.actors.process_host import ProcessHost
     from lorch_actors.actors.reactor import EpollReactor
 
+    server = ForkServer(preload) if workers is None else None
     directory = Directory()
     chosen = clock if clock is not None else SystemClock()
 
@@ -175,5 +179,6 @@ def start_runtime(
 
     reactor = EpollReactor(chosen, report)
     reactor.start()
-    host = workers if workers is not None else ProcessHost(reactor, chosen, preload)
+    host = ProcessHost(reactor, chosen, server) if server is not None else workers
+    assert host is not None
     return Runtime(chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), directory)

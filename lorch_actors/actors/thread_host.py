@@ -110,3 +110,6 @@ class ThreadHost:
     def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> ThreadLink:
         """Start one."""
         return ThreadLink(name, create, wake)
+
+    def close(self) -> None:
+        """There is nothing to end."""

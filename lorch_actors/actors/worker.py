@@ -102,3 +102,7 @@ class WorkerHost(Protocol):
     def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> WorkerLink:
         """Start one, without blocking. ``wake`` is called from any thread when ``take`` or ``dead`` have news."""
         ...
+
+    def close(self) -> None:
+        """End what starts workers. No worker is started after that."""
+        ...

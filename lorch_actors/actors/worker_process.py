@@ -1,10 +1,9 @@
 """The inside of a worker process.
 
-``WorkerProcess`` is what the orchestrator sends to the fork server; the server's child unpickles it and calls
-``_bootstrap``, the way ``multiprocessing`` starts its own ``Process`` objects (``multiprocessing.spawn._main``).
-Promises: the process holds no descriptor but its socket and its standard streams (the fork server's alive descriptor
-would keep that one up); it is gone as soon as the orchestrator is, busy or idle; the signals a terminal or a service
-manager sends to everybody leave it alone, since its front ends it in order.
+The fork server's child calls ``work``; which worker it is to be, it is told by the first frame from its front.
+Promises: the process holds no descriptor but its socket, a pidfd and its standard streams; it is gone as soon as the
+orchestrator is, busy or idle; the signals a terminal or a service manager sends to everybody leave it alone, since its
+front ends it in order.
 """
 
 import contextlib
@@ -17,54 +16,54 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from lorch_actors import processes
 from lorch_actors.actors.frames import FrameReader, encode_frame
-from lorch_actors.actors.worker import Frame, Worker
+from lorch_actors.actors.worker import Frame, FrameKind, Worker
 from lorch_actors.actors.worker_loop import WorkerLoop, failure
 
 _CHUNK_BYTES: Final = 256 * 1024
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # a batch is handed over when it has grown past this
-_IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""What a terminal or a service manager sends to everybody: it is the orchestrator's business."""
 
 
-class WorkerProcess:
-    """One worker to be run in a process of its own. ``create`` must be picklable."""
+def introduction(name: str, create: Callable[[], Worker]) -> Frame:
+    """Return what a worker process has to be sent first. Raises whatever pickling ``create`` raises."""
+    return Frame(FrameKind.MESSAGE, 0, [name, pickle.dumps(create)])
 
-    def __init__(self, name: str, create: Callable[[], Worker]) -> None:
-        self._name = name
-        self._create = pickle.dumps(create)  # unpickled late, so that a failure can be told to the front
 
-    def _bootstrap(self, _parent_sentinel: int) -> int:
-        from multiprocessing import forkserver
+def work(socket_fd: int, orchestrator_pidfd: int) -> int:
+    """Be the worker process at the other end of this socket; return its exit code."""
+    use_no_input()
+    close_all_but(socket_fd, orchestrator_pidfd)
+    threading.Thread(target=_end_with, args=(orchestrator_pidfd,), name="orphan watch", daemon=True).start()
+    with socket.socket(fileno=socket_fd) as connection:
 
-        inherited = forkserver.get_inherited_fds()
-        assert inherited is not None
-        socket_fd, orchestrator_pidfd = inherited
-        for number in _IGNORED:
-            signal.signal(number, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_SETMASK, set())  # the fork server has them blocked
-        _close_all_but(socket_fd, orchestrator_pidfd)
-        _set_name(f"lorch-{self._name}")
-        threading.Thread(target=_end_with, args=(orchestrator_pidfd,), name="orphan watch", daemon=True).start()
-        with socket.socket(fileno=socket_fd) as connection:
-            return self._run(connection)
-
-    def _run(self, connection: socket.socket) -> int:
         def send(frames: Sequence[Frame]) -> None:
             connection.sendall(b"".join(map(encode_frame, frames)))
 
         try:
-            create = pickle.loads(self._create)  # noqa: S301 - our own, by way of the fork server
-            loop = WorkerLoop(create(), send)
-            loop.open()
-            reader = FrameReader()
-            while batch := _next_batch(connection, reader):
-                loop.handle(batch)
-            loop.close()
+            _work(connection, send)
         except BaseException as error:  # noqa: BLE001 - the front is told, and the process ends
             with contextlib.suppress(OSError):
                 send([failure(error)])
             return 1
-        return 0
+    return 0
+
+
+def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None]) -> None:
+    reader = FrameReader()
+    batch = _next_batch(connection, reader)
+    if not batch:
+        return  # the front has given it up already
+    name, create = batch.pop(0).body
+    processes.set_name(f"lorch-{name}")
+    loop = WorkerLoop(pickle.loads(create)(), send)  # noqa: S301 - our own
+    loop.open()
+    while batch or (batch := _next_batch(connection, reader)):
+        loop.handle(batch)
+        batch = []
+    loop.close()
 
 
 def _next_batch(connection: socket.socket, reader: FrameReader) -> list[Frame]:
@@ -85,7 +84,8 @@ def _next_batch(connection: socket.socket, reader: FrameReader) -> list[Frame]:
     return batch
 
 
-def _close_all_but(*kept: int) -> None:
+def close_all_but(*kept: int) -> None:
+    """Close every descriptor but these and the standard streams."""
     for entry in os.listdir("/proc/self/fd"):
         fd = int(entry)
         if fd > 2 and fd not in kept:
@@ -93,10 +93,11 @@ def _close_all_but(*kept: int) -> None:
                 os.close(fd)
 
 
-def _set_name(name: str) -> None:
-    # What ``ps`` and ``top`` show; the kernel keeps 15 bytes.
-    with open("/proc/self/comm", "w", encoding="utf-8") as comm:
-        comm.write(name[:15])
+def use_no_input() -> None:
+    """Read nothing from standard input."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
 
 
 def _end_with(pidfd: int) -> None:

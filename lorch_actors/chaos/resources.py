@@ -66,7 +66,6 @@ class Resources:
 
     def __init__(self) -> None:
         self.zombies: dict[ProcessIdentity, str] = {}  # each with its name and its parent's
-        self.reaped_later: set[ProcessIdentity] = set()  # those of whom that is known
         self._lives: dict[ProcessIdentity, Life] = {}
         self._suspects: dict[ProcessIdentity, int] = {}
 
@@ -95,7 +94,7 @@ class Resources:
 
     def _look_for_zombies(self, pids: set[int]) -> None:
         met = {identity for pid in pids if _is_unreaped(pid) and (identity := identify(pid)) is not None}
-        self._suspects = {one: self._suspects.get(one, 0) + 1 for one in met - self.reaped_later}
+        self._suspects = {one: self._suspects.get(one, 0) + 1 for one in met}
         for identity, times in self._suspects.items():
             if times == ZOMBIE_SAMPLES:
                 self.zombies[identity] = _who(identity.pid)

@@ -17,7 +17,7 @@ from lorch_actors import processes
 from lorch_actors.chaos import orphans, strikes
 from lorch_actors.chaos.promises import Accounts, audit
 from lorch_actors.chaos.resources import Resources
-from lorch_actors.chaos.settings import FORK_SERVER, GUARDIAN, ORCHESTRATOR, Dealer, Settings
+from lorch_actors.chaos.settings import GUARDIAN, ORCHESTRATOR, Dealer, Settings
 from lorch_actors.chaos.strikes import Strike, Victims, wall_ms
 from lorch_actors.chaos.tail import Note, Tail
 from lorch_actors.chaos.workload import SOAK_STEP_MS, STEP_MS, Workload
@@ -292,9 +292,6 @@ class Session:
         elif card == (ORCHESTRATOR, "KILL"):
             when = strike.at_ms + orphans.GONE_WITHIN_S * 1000
             self._due.append((when, lambda: self.orphans.look_after_orchestrator(strike, ticks, self.strikes)))
-        elif card.role == FORK_SERVER:
-            # multiprocessing looks after it when it is to start the next worker, and reaps it then
-            self.resources.reaped_later.add(strike.identity)
         self._watched.append(strike)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from lorch_actors import processes
+from lorch_actors.actors import fork_server
 from lorch_actors.chaos.settings import (
     AGENT,
     CONDUCTOR,
@@ -28,7 +29,6 @@ from lorch_actors.storage.workspace import Workspace
 WATCHED_S: Final = 30.0
 PAUSE_S: Final = 1.0
 """How long the guardian is stopped: nobody stands above it to replace it, so it is woken again."""
-_FORK_SERVER: Final = b"multiprocessing.forkserver"
 _NUMBERS: Final = {"KILL": signal.SIGKILL, "STOP": signal.SIGSTOP}
 
 
@@ -135,7 +135,7 @@ class Victims:
 
 def _fork_server(orchestrator_pid: int) -> ProcessIdentity | None:
     for pid in processes.children(orchestrator_pid):
-        if _FORK_SERVER in (proc.read(f"/proc/{pid}/cmdline") or b""):
+        if proc.read(f"/proc/{pid}/comm") == f"{fork_server.NAME}\n".encode():
             return processes.identify(pid)
     return None
 

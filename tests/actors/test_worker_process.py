@@ -16,8 +16,8 @@ from actor_probes import PATIENCE_S, Probe
 from actor_workers import Front, Scripted
 
 from lorch_actors.actors.child import child
+from lorch_actors.actors.fork_server import NAME
 from lorch_actors.actors.messages import Call
-from lorch_actors.actors.process_host import _fork_server_pid, helper_pids
 from lorch_actors.actors.runtime import start_runtime
 from lorch_actors.actors.supervisor import Supervisor
 from lorch_actors.actors.tree import start_tree
@@ -65,6 +65,11 @@ def settle(runtime):
         runtime.reactor.call_soon(passed.set)
         assert passed.wait(PATIENCE_S)
     sync(runtime)
+
+
+def server_of(runtime):
+    """Return the pid of the fork server there is now."""
+    return runtime.workers.server.pid
 
 
 def ends_in(pidfd, ms):
@@ -188,6 +193,26 @@ def test_a_worker_holds_nothing_that_is_not_its_own(runtime, tree, log):
     assert kinds == ["anon_inode", "socket"]
 
 
+def test_a_fork_server_holds_its_socket_and_a_handle_on_its_worker(runtime, tree, log):
+    """It is a copy of the orchestrator, whose locks and pipes would else outlive it."""
+    fds = Path(f"/proc/{server_of(runtime)}/fd")
+
+    kinds = sorted(os.readlink(fd).split(":")[0] for fd in fds.iterdir() if int(fd.name) > 2)
+    assert kinds == ["anon_inode", "socket"]
+
+
+def test_a_fork_server_bears_its_name(runtime, tree, log):
+    """Programs such as top show it, and chaos finds it by that."""
+    assert Path(f"/proc/{server_of(runtime)}/comm").read_text() == f"{NAME}\n"
+
+
+def test_the_first_fork_server_is_the_orchestrators_younger_self(runtime, tree, log):
+    """It starts no interpreter of its own."""
+    own, its = (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (os.getpid(), server_of(runtime)))
+
+    assert own == its
+
+
 def test_a_worker_bears_its_name(runtime, tree, log):
     """Programs such as top show which worker it is."""
     runtime.tell("front", ["name"])
@@ -204,19 +229,18 @@ def test_signals_for_everybody_leave_a_worker_alone(runtime, tree, log):
 
 def test_signals_for_everybody_leave_the_fork_server_alone(runtime, tree, log):
     """What a terminal or a service manager sends to the whole group does not cost a new server."""
-    worker, server = pid_of(runtime), _fork_server_pid()
+    worker, server = pid_of(runtime), server_of(runtime)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(server, number)
     os.kill(worker, signal.SIGKILL)
 
     assert log.next() == ("hello", {"ready": True})
-    assert server == _fork_server_pid()
+    assert server == server_of(runtime)
 
 
 def test_a_worker_outlives_the_fork_server_and_the_next_one_gets_a_new_server(runtime, tree, log):
     """The death of the fork server is noticed by nobody until a worker is to be started."""
-    worker, server = pid_of(runtime), _fork_server_pid()
-    assert server in helper_pids()
+    worker, server = pid_of(runtime), server_of(runtime)
     with watched(server) as pidfd:
         os.kill(server, signal.SIGKILL)
         assert ends_in(pidfd, WAIT_MS)
@@ -226,23 +250,24 @@ def test_a_worker_outlives_the_fork_server_and_the_next_one_gets_a_new_server(ru
 
     assert log.next() == ("hello", {"ready": True})
     assert worker != pid_of(runtime)
-    assert server != _fork_server_pid()
+    assert server != server_of(runtime)
 
 
 def test_a_fork_server_that_somebody_else_has_reaped_is_replaced(runtime, tree, log):
     """A sweep that reaps what it ends must not leave us waiting for a child that is not there."""
-    worker, server = pid_of(runtime), _fork_server_pid()
+    worker, server = pid_of(runtime), server_of(runtime)
     os.kill(server, signal.SIGKILL)
-    os.waitpid(server, 0)
+    with suppress(ChildProcessError):  # whoever comes first
+        os.waitpid(server, 0)
     os.kill(worker, signal.SIGKILL)
 
     assert log.next() == ("hello", {"ready": True})
-    assert server != _fork_server_pid()
+    assert server != server_of(runtime)
 
 
 def test_a_fork_server_that_stands_still_is_replaced(runtime, tree, log, clock):
     """A start that hangs because the server does is ended by its deadline, and the server with it."""
-    worker, server = pid_of(runtime), _fork_server_pid()
+    worker, server = pid_of(runtime), server_of(runtime)
     os.kill(server, signal.SIGSTOP)
     with watched(worker) as pidfd, watched(server) as server_pidfd:
         os.kill(worker, signal.SIGKILL)
@@ -257,7 +282,7 @@ def test_a_fork_server_that_stands_still_is_replaced(runtime, tree, log, clock):
         assert replaced
 
     assert log.next() == ("hello", {"ready": True})
-    assert server != _fork_server_pid()
+    assert server != server_of(runtime)
 
 
 def waits_for_start(runtime):
@@ -308,6 +333,19 @@ def test_workers_are_gone_within_a_second_of_their_orchestrator(busy, fifo):
             os.close(held)
 
 
+def test_a_fork_server_that_stands_still_is_gone_with_its_orchestrator():
+    """It has no marker that it could be found by, so the kernel ends it."""
+    script = ORCHESTRATOR.format(here=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as orchestrator:
+        worker = int(orchestrator.stdout.readline())
+        server = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        with watched(server) as server_pidfd:
+            os.kill(server, signal.SIGSTOP)
+            orchestrator.kill()
+
+            assert ends_in(server_pidfd, 1000)
+
+
 def test_no_zombie_is_left_of_a_killed_worker(runtime, tree, log):
     """The fork server reaps its children; nothing of the dead one stays."""
     first = pid_of(runtime)
@@ -324,7 +362,6 @@ ADOPTING = textwrap.dedent("""
     from actor_probes import Probe
     from actor_workers import Front, Scripted
     from lorch_actors.actors.child import child
-    from lorch_actors.actors.process_host import _fork_server_pid
     from lorch_actors.actors.runtime import start_runtime
     from lorch_actors.actors.supervisor import Supervisor
     from lorch_actors.actors.tree import start_tree
@@ -337,9 +374,8 @@ ADOPTING = textwrap.dedent("""
     pids = Probe()
     runtime.tell("front", lambda front: pids.tell(front.worker_pid))
     worker = pids.next()
-    server = _fork_server_pid()
+    server = runtime.workers.server.pid
     os.kill(server, signal.SIGKILL)
-    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
     os.kill(worker, signal.SIGKILL)
     log.next()
     print(identify(worker), flush=True)
