@@ -357,7 +357,7 @@ def test_no_zombie_is_left_of_a_killed_worker(runtime, tree, log):
 
 
 ADOPTING = textwrap.dedent("""
-    import os, signal, sys
+    import os, select, signal, sys
     sys.path.insert(0, {here!r})
     from actor_probes import Probe
     from actor_workers import Front, Scripted
@@ -374,8 +374,10 @@ ADOPTING = textwrap.dedent("""
     pids = Probe()
     runtime.tell("front", lambda front: pids.tell(front.worker_pid))
     worker = pids.next()
-    server = runtime.workers.server.pid
-    os.kill(server, signal.SIGKILL)
+    dead = select.poll()
+    dead.register(os.pidfd_open(runtime.workers.server.pid), select.POLLIN)
+    os.kill(runtime.workers.server.pid, signal.SIGKILL)
+    dead.poll()
     os.kill(worker, signal.SIGKILL)
     log.next()
     print(identify(worker), flush=True)
