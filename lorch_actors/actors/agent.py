@@ -61,6 +61,8 @@ class AgentActor(ProcessKeeper):
             case Subscribed():
                 self._record_loss()
                 self.ready()
+            case StartAgent() if not self._announced:
+                pass  # meant for a predecessor, whose loss is not recorded yet; told again when we are known to be up
             case StartAgent():
                 if self._phase is Phase.DOWN and not self._retired:
                     self._start()
