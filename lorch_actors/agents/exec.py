@@ -10,7 +10,6 @@ LORCH_ACTION, LORCH_TASK_ID, LORCH_ROUND, LORCH_GOAL, LORCH_REQUEST (what was as
 LORCH_SNAPSHOT_ID, LORCH_IDEMPOTENCY_KEY and LORCH_INPUTS, the path of a JSON file with all inputs.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from lorch_actors import processes
-from lorch_actors.agents import files, running
+from lorch_actors.agents import outputs, running
 from lorch_actors.agents.base import Agent
 from lorch_actors.agents.exec_config import Argv, ExecConfig, configure
 from lorch_actors.agents.forwarding import Digest
@@ -29,17 +28,11 @@ from lorch_actors.agents.running import Ended, NotStartable
 from lorch_actors.agents.tree import Baseline, Tree
 from lorch_actors.errors import LorchError
 from lorch_actors.protocol.messages import Artifact, Command
-from lorch_actors.storage import atomic, disk
 
 if TYPE_CHECKING:
     import argparse
 
-_VARIABLE_MAX_CHARS: Final = 16_384
-"""Longer values do not go into the environment, whose size the kernel bounds; the file has them whole."""
-
 _PAYLOAD_MAX_BYTES: Final = 200_000
-_ARTIFACTS_MAX: Final = 800
-"""More claims might not fit into one line; the rest is counted in the payload."""
 
 
 class ExecAgent(Agent):
@@ -73,7 +66,7 @@ class ExecAgent(Agent):
             return
         baseline = self._tree.baseline(command.idempotency_key)
         try:
-            task = _Task(self, command, reply, baseline, _environment(command, self._inputs_file))
+            task = _Task(self, command, reply, baseline, outputs.environment(command, self._inputs_file))
             getattr(task, self.role)(argv)
         except NotStartable as error:
             reply.error("command_not_startable", f"{error}; install it, or correct the agent's command line")
@@ -111,13 +104,12 @@ class _Task:
         if ran.exit_code is None:
             self._time_is_up(what)
             return
-        tests = {
-            "status": "pass" if ran.is_success else "fail",
-            "summary": _summary(what, ran) if ran.is_success else f"{_summary(what, ran)}\n{ran.tail}",
-            "exit_code": ran.exit_code,
-        }
         claims, payload = self._changes()
-        self._reply.completed(tests=tests, artifacts=claims, payload={"summary": _summary(argv, ended), **payload})
+        self._reply.completed(
+            tests=outputs.tests_of(what, ran),
+            artifacts=claims,
+            payload={"summary": outputs.summary(argv, ended), **payload},
+        )
 
     def reviewer(self, argv: Argv) -> None:
         """Run the command: exit code 0 approves."""
@@ -125,17 +117,19 @@ class _Task:
         if ended.exit_code is None:
             self._time_is_up(argv)
         elif ended.is_success:
-            self._reply.approved(_summary(argv, ended), artifacts=self._changes()[0])
+            self._reply.approved(outputs.summary(argv, ended), artifacts=self._changes()[0])
         else:
             findings = self._findings(argv, ended)
             note = self._note("reviews", findings)
-            self._reply.changes_requested(_summary(argv, ended), artifacts=[*self._changes()[0], note], **findings)
+            self._reply.changes_requested(
+                outputs.summary(argv, ended), artifacts=[*self._changes()[0], note], **findings
+            )
 
     def spec_maintainer(self, argv: Argv) -> None:
         """Run the command: exit code 0 says that the specification is right now."""
         ended = self._run(argv)
         claims, payload = self._changes()
-        summary = _summary(argv, ended)
+        summary = outputs.summary(argv, ended)
         if ended.exit_code is None:
             self._time_is_up(argv)
         elif not ended.is_success:
@@ -158,10 +152,10 @@ class _Task:
             self._reply.proposed_tasks(payload)
             return
         reason = "its output is not one JSON object" if ended.is_success else ended.tail[-running.TAIL_BYTES :]
-        self._reply.error("command_failed", f"{_summary(argv, ended)}: {reason}")
+        self._reply.error("command_failed", f"{outputs.summary(argv, ended)}: {reason}")
 
     def _run(self, argv: Argv, *, tail_bytes: int = running.TAIL_BYTES, stdout_only: bool = False) -> Ended:
-        self._reply.progress(f"running {_shown(argv)}")
+        self._reply.progress(f"running {outputs.shown(argv)}")
         digest = Digest(self._tell)
         ended = running.run(
             argv,
@@ -181,64 +175,16 @@ class _Task:
 
     def _time_is_up(self, argv: Argv) -> None:
         timeout_s = self._agent.config.timeout_s
-        self._reply.error("command_timeout", f"{_shown(argv)} took longer than {timeout_s:g} s", retryable=True)
+        self._reply.error("command_timeout", f"{outputs.shown(argv)} took longer than {timeout_s:g} s", retryable=True)
 
     def _changes(self) -> tuple[list[Artifact], dict[str, Any]]:
-        """Return the claims on what changed, and what else is to be said about it."""
-        changes = self._agent.tree.changes_since(self._baseline)
-        claims = changes.artifacts[:_ARTIFACTS_MAX]
-        known = {claim.path for claim in claims}
-        claims += [
-            files.claim(self._agent.workspace, output.path)
-            for output in self._command.expected_outputs
-            if output.path not in known and files.exists(self._agent.workspace, output.path)
-        ]
-        said: dict[str, Any] = {}
-        if changes.removed:
-            said["removed"] = changes.removed[:_ARTIFACTS_MAX]
-        if len(changes.artifacts) > _ARTIFACTS_MAX:
-            said["artifacts_left_out"] = len(changes.artifacts) - _ARTIFACTS_MAX
-        return claims, said
+        return outputs.changes(self._agent.workspace, self._agent.tree, self._baseline, self._command)
+
+    def _note(self, directory: str, findings: dict[str, Any]) -> Artifact:
+        return outputs.note(self._agent.workspace, self._command, directory, findings)
 
     def _findings(self, argv: Argv, ended: Ended) -> dict[str, Any]:
         return {"command": list(argv), "exit_code": ended.exit_code, "findings": ended.tail}
-
-    def _note(self, directory: str, findings: dict[str, Any]) -> Artifact:
-        """Write what is to be changed where people look for it; return the claim on it."""
-        document = {
-            "task_id": self._command.task_id,
-            "round": self._command.inputs.get("round"),
-            "status": "changes_requested",
-            **findings,
-        }
-        data = msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
-        return files.write(self._agent.workspace, f"{directory}/{self._command.task_id}.json", data)
-
-
-def _environment(command: Command, inputs_file: Path) -> dict[str, str]:
-    """Return the environment of a command, its inputs written to the file (0600), which the next command replaces."""
-    inputs = command.inputs
-    disk.make_directory(inputs_file.parent)
-    atomic.write_json(inputs_file, inputs)
-    return {
-        **os.environ,
-        "LORCH_ACTION": command.action.value,
-        "LORCH_TASK_ID": command.task_id,
-        "LORCH_ROUND": _variable(inputs.get("round")),
-        "LORCH_GOAL": _variable(inputs.get("goal")),
-        "LORCH_REQUEST": _variable(inputs.get("request")),
-        "LORCH_REQUESTED_BY": _variable(inputs.get("requested_by")),
-        "LORCH_SNAPSHOT_ID": _variable(command.version.snapshot_id),
-        "LORCH_IDEMPOTENCY_KEY": _variable(command.idempotency_key),
-        "LORCH_INPUTS": str(inputs_file),
-    }
-
-
-def _variable(value: Any) -> str:
-    if value is None:
-        return ""
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return text[:_VARIABLE_MAX_CHARS].replace("\0", "\ufffd")
 
 
 def _object(text: str) -> dict[str, Any] | None:
@@ -247,18 +193,6 @@ def _object(text: str) -> dict[str, Any] | None:
     except msgspec.DecodeError:
         return None
     return value if isinstance(value, dict) else None
-
-
-def _shown(argv: Argv) -> str:
-    """Return a command for people: where its program lies is in the configuration."""
-    import shlex
-
-    text = shlex.join([os.path.basename(argv[0]) or argv[0], *argv[1:]])
-    return running.readable(os.fsencode(text if len(text) <= 200 else text[:200] + "…"))
-
-
-def _summary(argv: Argv, ended: Ended) -> str:
-    return f"{_shown(argv)} {ended.verdict}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
