@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from lorch_actors import leave_working_directory
@@ -19,7 +20,20 @@ def _exec(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
-AGENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {"mockagent": _mockagent, "exec": _exec}
+def _adapter(name: str, arguments: Sequence[str]) -> int:
+    from lorch_actors.agents.adapters.command import main
+
+    return main(name, arguments)
+
+
+ADAPTERS: Final = ("claude", "codex")
+"""Agents that are somebody else's coding-agent CLI."""
+
+AGENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {
+    "mockagent": _mockagent,
+    "exec": _exec,
+    **{name: partial(_adapter, name) for name in ADAPTERS},
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

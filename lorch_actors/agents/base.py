@@ -132,6 +132,10 @@ class Agent:
             self._carry_out(command)
             self._touch(HeartbeatStatus.READY, None)
 
+    def active(self) -> None:
+        """Say that something just happened: heartbeats tell when that was last so."""
+        self._last_activity_ms = now_ms()
+
     def _touch(self, status: HeartbeatStatus, task_id: str | None) -> None:
         self._status, self._task_id, self._last_activity_ms = status, task_id, now_ms()
 

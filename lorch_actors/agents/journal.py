@@ -7,6 +7,10 @@ One file for each role and workspace, ``state/agents/<role>.journal.ndjson``, ap
 ``{"entry":"finished","key":…,"outcome":{"event":…,"status"?,"payload"?,"artifacts"?},"at":…}``
     synced before the terminal event is sent: what was answered is never forgotten.
 
+``{"entry":"session","key":…,"session_id":…,"usage"?,"at":…}``
+    synced when an adapter's CLI names its session, and again when that ends with what it used by then; an empty id
+    says that the session must not be resumed.
+
 ``{"entry":"began","pid":…,"at":…}``
     one process of this agent came up (kept only where somebody wants to count them).
 
@@ -57,6 +61,15 @@ class Finished(msgspec.Struct, frozen=True, tag_field="entry", tag="finished"):
     at: int
 
 
+class Session(msgspec.Struct, frozen=True, tag_field="entry", tag="session", omit_defaults=True):
+    """The session of a foreign CLI that works on a key. usage: what is reported of it. at: milliseconds since 1970."""
+
+    key: str
+    session_id: str
+    at: int
+    usage: dict[str, float] = msgspec.field(default_factory=dict)
+
+
 class Began(msgspec.Struct, frozen=True, tag_field="entry", tag="began"):
     """One process of this agent came up. at: milliseconds since the epoch."""
 
@@ -64,7 +77,7 @@ class Began(msgspec.Struct, frozen=True, tag_field="entry", tag="began"):
     at: int
 
 
-Entry = Started | Finished | Began
+Entry = Started | Finished | Session | Began
 _decoder: Final = msgspec.json.Decoder(Entry)
 
 
@@ -82,6 +95,7 @@ class Journal:
         self._first: dict[str, Started] = {}
         self._executions: dict[str, int] = {}
         self._finished_at: dict[str, int] = {}
+        self._sessions: dict[str, Session] = {}
         self._processes = 0
         self._load()
 
@@ -126,6 +140,17 @@ class Journal:
         if outcome is None or outcome.event == "error":
             return None
         return outcome if all(files.holds(workspace, claim) for claim in outcome.artifacts or ()) else None
+
+    def met_session(self, key: str, session_id: str, usage: dict[str, float] | None = None) -> None:
+        """Record, durably, which session works on a key and what it used so far; an empty id: none from now on."""
+        entry = Session(key=key, session_id=session_id, at=self._clock_ms(), usage=usage or {})
+        self._append(entry)
+        self._sessions[key] = entry
+
+    def session(self, key: str) -> Session | None:
+        """Return the session that may be resumed for this key."""
+        known = self._sessions.get(key)
+        return known if known is not None and known.session_id else None
 
     def executions(self, key: str) -> int:
         """Return how often the work of this key was begun."""
@@ -176,6 +201,8 @@ class Journal:
             self._note(entry)
         elif isinstance(entry, Finished):
             self._finished_at[entry.key] = offset
+        elif isinstance(entry, Session):
+            self._sessions[entry.key] = entry
         else:
             self._processes += 1
 

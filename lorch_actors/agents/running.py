@@ -23,6 +23,7 @@ _CHUNK_BYTES: Final = 1 << 16
 _LINGER_S: Final = 0.5  # how long output is awaited after the command itself has ended
 _END_S: Final = 1.5  # the orchestrator gives us two seconds
 _GRACE_S: Final = 0.5
+_TIMEOUT_MAX_S: Final = 2_000_000.0  # 23 days: poll(2) counts milliseconds in 32 bits
 # What I-JSON does not allow in a string although UTF-8 does (RFC 7493, section 2.1).
 _NONCHARACTER: Final = re.compile(
     "[\ufdd0-\ufdef" + "".join(chr(plane + 0xFFFE) + chr(plane + 0xFFFF) for plane in range(0, 0x110000, 0x10000)) + "]"
@@ -99,6 +100,7 @@ def run(
     import subprocess
 
     began_s = time.monotonic()
+    until_s = None if timeout_s is None else began_s + min(timeout_s, _TIMEOUT_MAX_S)
     try:
         child = subprocess.Popen(
             list(argv),
@@ -116,7 +118,7 @@ def run(
     tail = Tail(tail_bytes)
     try:
         with child.stdout as pipe:
-            in_time = _drain(pipe.fileno(), child.pid, tail, hear, None if timeout_s is None else began_s + timeout_s)
+            in_time = _drain(pipe.fileno(), child.pid, tail, hear, until_s)
         code = child.wait() if in_time else None
     finally:
         end_everything()
@@ -125,11 +127,12 @@ def run(
     return Ended(exit_code, tail.text(), tail.seen_bytes, time.monotonic() - began_s)
 
 
-def end_everything() -> None:
-    """End every process below this one, in whatever session it is."""
+def end_everything() -> list[int]:
+    """End every process below this one, in whatever session it is; return the pids that would not end."""
     me = os.getpid()
-    if processes.descendants(me):
-        processes.end_all(lambda: processes.descendants(me), grace_s=_GRACE_S, deadline_s=_END_S)
+    if not processes.descendants(me):
+        return []
+    return processes.end_all(lambda: processes.descendants(me), grace_s=_GRACE_S, deadline_s=_END_S)
 
 
 def _drain(fd: int, pid: int, tail: Tail, hear: Callable[[bytes], None], until_s: float | None) -> bool:

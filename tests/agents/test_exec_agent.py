@@ -328,3 +328,12 @@ def test_a_digest_tells_at_most_once_a_second_and_counts_what_it_leaves_out():
     digest.close()
 
     assert told == [("first", 0), ("\n".join(["line"] * 20), 11), ("z", 0)]
+
+
+def test_a_command_may_have_more_time_than_poll_can_count(tmp_path: Path):
+    """A timeout of years is none of the kernel's business."""
+    (tmp_path / "src").mkdir()
+    with executor(tmp_path, "builder", *shell("implement", "exit 0"), "--timeout-s", "1e9") as agent:
+        answer = agent.ask(command())
+
+    assert answer["event"] == "builder.completed"
