@@ -6,6 +6,7 @@ fallen silent is seen here. A process is gone with everything it started, and it
 `agent_exited` is appended: so an entry's place in the ledger tells which incarnation it came from.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ IN_FLIGHT_MAX: Final = 256
 CLOSED_MS: Final = 100
 HEARTBEATS_MISSED: Final = 3
 ENDING_EVENTS: Final = frozenset({"system.retry_scheduled", "system.command_failed"})
+ANSWER: Final = "system.approval_answered"
 
 
 class AgentActor(ProcessKeeper):
@@ -99,12 +101,24 @@ class AgentActor(ProcessKeeper):
             if message.to.agent_id == process.agent_id and self._phase is Phase.UP:
                 self._deliver(process, message)
         elif isinstance(message, Event) and (message.payload or {}).get("agent_id") == process.agent_id:
-            self._end("it was given up")
+            if message.event != ANSWER:
+                self._end("it was given up")
+            elif self._phase is Phase.UP:
+                self._pass_on(process, message)
 
     def _deliver(self, process: AgentLink, command: Command) -> None:
         self._listener.give(command)
         data = encode(command) + b"\n"
         self._given = (command.message_id, len(data))
+        self._write(process, data)
+
+    def _pass_on(self, process: AgentProcess, answer: Event) -> None:
+        """Give the agent the answer to what it asked: so it has read its command, however much is unread now."""
+        if self._given is not None:
+            self._given = (self._given[0], sys.maxsize)
+        self._write(process, encode(answer) + b"\n")
+
+    def _write(self, process: AgentProcess, data: bytes) -> None:
         if not process.write(data):
             self._later("stdin", CLOSED_MS, self._on_stdin_closed)  # most often it is just ending
         elif not process.is_reading:
@@ -204,7 +218,7 @@ def _wants(role: AgentRole) -> Callable[[Entry], bool]:
         return (
             isinstance(message, Event)
             and message.sender.agent_type is AgentType.SYSTEM
-            and message.event in ENDING_EVENTS
+            and (message.event in ENDING_EVENTS or message.event == ANSWER)
         )
 
     return wants

@@ -23,7 +23,8 @@ from lorch_actors.protocol.messages import (
 from lorch_actors.protocol.parse import InvalidLine, MessageHead, encode, parse_message
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.workflow.system import SYSTEM
+from lorch_actors.workflow.approvals import what_is_wrong
+from lorch_actors.workflow.payloads import SYSTEM
 
 QUOTE_MAX_BYTES: Final = MESSAGE_MAX_BYTES // 4
 KEPT_MAX_CHARS: Final = 64 * 1024
@@ -105,6 +106,10 @@ class Listener:
             return [ToLedger(event, compact, urgent=True)]
         if event.event in TERMINAL_EVENTS:
             return [self._foreign(event, f"{event.event} is not for a {self.role} to send", now_ms)]
+        if event.event == "approval.requested":
+            # not one of those that may go to the log only: it wants an answer
+            problem = what_is_wrong(event)
+            return [self._foreign(event, problem, now_ms) if problem else ToLedger(event, compact, urgent=True)]
         self.events += 1
         if self.events > self.max_events:
             self.overflow += 1

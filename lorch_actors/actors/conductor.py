@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
 from lorch_actors.actors.ring import (
+    APPROVER,
     LEDGER,
     MAIN,
     RUN_STATE,
@@ -43,8 +44,9 @@ from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.workflow import orders
 from lorch_actors.workflow.decide import decide
 from lorch_actors.workflow.fold import fold
+from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import LOOP_ROLES, Moment
-from lorch_actors.workflow.system import ProcessRef, RunStopped, event_of
+from lorch_actors.workflow.system import ProcessRef, RunStopped
 
 BEAT_MS: Final = 2000
 BEAT_EVERY_ENTRIES: Final = 100_000
@@ -184,6 +186,8 @@ class Conductor(Actor):
                 self.tell(LEDGER, Append(message))
             case orders.StartAgent(role, nth):
                 self.tell(role, StartAgent(role, nth))
+            case orders.AskOperator():
+                self.tell(APPROVER, order)
             case _:
                 self.tell(SNAPSHOTTER, Work(order, self._run))
 

@@ -10,8 +10,9 @@ from lorch_actors.protocol.configuration import AgentSettings, Configuration, Po
 from lorch_actors.protocol.messages import ROLES, Event, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded
+from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import Run
-from lorch_actors.workflow.system import ProcessRef, RunResumed, RunStarted, event_of
+from lorch_actors.workflow.system import ProcessRef, RunResumed, RunStarted
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,15 @@ class Settled:
 
 def agent_object(settings: AgentSettings, redactor: Redactor) -> Object:
     """Return an agent's settings for the ledger: the names of its variables, never their values."""
-    return {
+    told: Object = {
         "enabled": settings.enabled,
         "cmd": [redactor.text(word) for word in settings.cmd],
         "heartbeat_interval_s": settings.heartbeat_interval_s,
         "timeouts_s": dict(settings.timeouts_s),
         "env": sorted(settings.env),
+        "permissions": settings.permissions,
     }
+    return told if settings.account is None else told | {"account": redactor.text(settings.account)}
 
 
 def redactor_for(configuration: Configuration) -> Redactor:

@@ -6,6 +6,7 @@ from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import ActorRestarted
 from lorch_actors.actors.ring import LEDGER, Append
 from lorch_actors.workflow import system
+from lorch_actors.workflow.payloads import event_of
 
 
 class RestartRecorder(Actor):
@@ -22,7 +23,7 @@ class RestartRecorder(Actor):
         match message:
             case ActorRestarted(name, reason, count):
                 now_ms = self.runtime.clock.wall_ms()
-                event = system.event_of(
+                event = event_of(
                     system.ActorRestarted(name, reason, count),
                     task_id=self._run_id,
                     correlation_id=self._run_id,

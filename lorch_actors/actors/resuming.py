@@ -132,7 +132,7 @@ def _agent_of(run: Run, role: str, configuration: Configuration, redactor: Redac
             where=f"$.agents.{role}.cmd",
             remedy="Give the agent its former command back, with the same variables in the environment.",
         )
-    kept: tuple[str, ...] = ("enabled", "heartbeat_interval_s", "timeouts_s")
+    kept: tuple[str, ...] = ("enabled", "heartbeat_interval_s", "timeouts_s", "permissions", "account")
     settings: Object = {key: recorded[key] for key in kept if key in recorded}
     names = recorded.get("env", [])
     env = {name: in_force.env[name] for name in names if name in in_force.env}

@@ -17,6 +17,7 @@ LEDGER: Final = "ledger"
 RUN_STATE: Final = "run-state"
 SNAPSHOTTER: Final = "snapshotter"
 TRANSCRIPT: Final = "transcript"
+APPROVER: Final = "approver"
 CONDUCTOR: Final = "conductor"
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from lorch_actors.actors import ring
 from lorch_actors.actors.agent import AgentActor
 from lorch_actors.actors.agent_keeper import Part
+from lorch_actors.actors.approver import Approver
 from lorch_actors.actors.child import ChildSpec, Strategy, child
 from lorch_actors.actors.conductor import Conductor, Score
 from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWriter
@@ -104,6 +105,7 @@ class RunTree:
                 path=workspace.transcript(run_id),
                 console=self.console,
             ),
+            child(Approver, ring.APPROVER, workspace=workspace, redactor=opening.redactor),
         ]
 
     def _conductor(self) -> ChildSpec:
@@ -130,6 +132,7 @@ class RunTree:
             "LORCH_RUN_ID": opening.run_id,
             "LORCH_WORKSPACE": str(self.workspace.root),
             "LORCH_HEARTBEAT_INTERVAL_S": f"{settings.heartbeat_interval_s:g}",
+            "LORCH_PERMISSIONS": settings.permissions,
         }
         part = Part(
             role=role,

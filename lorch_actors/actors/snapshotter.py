@@ -30,6 +30,7 @@ from lorch_actors.storage.snapshots import capture
 from lorch_actors.storage.stat_cache import StatCache
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.orders import BeginBranch, Capture, CheckDrift, Commit, Verify
+from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Run
 from lorch_actors.workflow.system import (
     ArtifactsRejected,
@@ -37,11 +38,9 @@ from lorch_actors.workflow.system import (
     BranchCreated,
     CommitFailed,
     CommitMade,
-    Payload,
     SnapshotCaptured,
     SnapshotFailed,
     WorkspaceDrift,
-    event_of,
 )
 
 NOTED_MAX: Final = 100

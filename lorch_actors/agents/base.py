@@ -27,9 +27,10 @@ from typing import Any, Final
 
 import msgspec
 
+from lorch_actors.agents.approvals import Approvals
 from lorch_actors.agents.journal import Journal
 from lorch_actors.agents.reply import Reply, Voice, now_ms
-from lorch_actors.agents.wire import Outlet, OutputLost, read_commands
+from lorch_actors.agents.wire import Intake, Outlet, OutputLost, read_stdin
 from lorch_actors.errors import LorchError, UsageError
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, ROLES, AgentRole, Command, HeartbeatStatus, LogLevel
 from lorch_actors.protocol.times import to_timestamp
@@ -75,6 +76,7 @@ class Agent:
         self._last_activity_ms = now_ms()
         self._heartbeats = 0
         self._heartbeat_lock = threading.Lock()
+        self._approvals = Approvals()
         self._status = HeartbeatStatus.STARTING
         self._task_id: str | None = None
         self._is_stopping = False
@@ -140,7 +142,7 @@ class Agent:
         self._status, self._task_id, self._last_activity_ms = status, task_id, now_ms()
 
     def _carry_out(self, command: Command) -> None:
-        reply = Reply(self.voice, command, self.journal)
+        reply = Reply(self.voice, command, self.journal, self._approvals)
         if ROLE_OF_ACTION[command.action] != self.role:
             reply.error("wrong_role", f"this agent is a {self.role}; {command.action} is not for it")
             return
@@ -193,7 +195,8 @@ class Agent:
         threading.Thread(target=target, name=target.__name__, daemon=True).start()
 
     def _read(self) -> None:
-        read_commands(0, self._inbox.put, self._complain, self.may_read.wait)
+        read_stdin(0, Intake(self._inbox.put, self._approvals.take, self._complain, self.may_read.wait))
+        self._approvals.close()
         if not self.finish_on_eof:
             self.stop()
             return

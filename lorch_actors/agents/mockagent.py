@@ -109,6 +109,7 @@ class Performance:
         self.written: dict[str, Artifact] = {}
         self.last_sent: dict[str, Any] | None = None
         self.disguise: Mapping[str, Any] | None = None
+        self._is_refused = False
         self._command = command
         self._execution = agent.journal.executions(command.idempotency_key)
 
@@ -119,6 +120,8 @@ class Performance:
             self._send("error", payload=response.error)
             return
         for step in _with_outcome(response.steps):
+            if self._is_refused:
+                return
             if step.times is None or self._execution <= step.times:
                 self.agent.pause(step.delay_ms)
                 self._carry_out(step)
@@ -126,6 +129,8 @@ class Performance:
     def _carry_out(self, step: Step) -> None:
         if step.type == "write":
             self._write(step.fields["path"], step.fields["content"])
+        elif step.type == "ask":
+            self._ask(step.fields)
         elif step.type == "default":
             self._default()
         elif step.type in faults.AGENT_ACTS:
@@ -137,6 +142,16 @@ class Performance:
 
     def _write(self, path: str, content: str) -> None:
         self.written[path] = files.write(self.agent.workspace, path, content.encode("utf-8", "surrogatepass"))
+
+    def _ask(self, fields: Mapping[str, Any]) -> None:
+        """Ask for leave; a refusal ends the command, unless the script goes on all the same."""
+        tool = fields.get("tool", "Bash")
+        answer = self.reply.ask(tool, fields.get("input", {}), message=fields.get("message", ""))
+        if answer.is_allowed or fields.get("denied") == "go_on":
+            return
+        self._is_refused = True
+        message = f"{tool} was denied: {answer.reason}"
+        self._send("error", payload={"code": "permission_denied", "message": message, "retryable": False})
 
     def _default(self) -> None:
         for output in self._command.expected_outputs:

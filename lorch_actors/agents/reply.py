@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from lorch_actors.agents import files
+from lorch_actors.agents.approvals import Answer, Approvals
 from lorch_actors.agents.journal import Journal, Outcome, outcome_of
 from lorch_actors.agents.wire import LineTooLong
 from lorch_actors.protocol.invalid import InvalidLine
@@ -65,11 +66,14 @@ class Reply:
     Events are checked before they are sent; a ValueError says what breaks the protocol.
     """
 
-    def __init__(self, voice: Voice, command: Command, journal: Journal | None = None) -> None:
+    def __init__(
+        self, voice: Voice, command: Command, journal: Journal | None = None, approvals: Approvals | None = None
+    ) -> None:
         self.command = command
         self.workspace = voice.workspace
         self._voice = voice
         self._journal = journal
+        self._approvals = approvals or Approvals()
         self._claims: dict[str, Artifact] = {}
         self.is_settled = False
 
@@ -83,6 +87,22 @@ class Reply:
             self._voice.log(LogLevel.INFO, message, payload or None)
             return
         self.say("builder.progress", payload={"message": message, **payload} if message else payload)
+
+    def ask(self, tool: str, given: Mapping[str, Any], *, message: str = "") -> Answer:
+        """Ask for leave to use a tool with this input, and wait for the answer; may be called from any thread.
+
+        Heartbeats go on meanwhile, and the deadline of the command stands still. Every request is answered within
+        ``policy.approval_timeout_s``. message: words for whoever has to decide.
+        """
+        request_id = fresh_id()
+        answer = self._approvals.expect(request_id)
+        payload = {"request_id": request_id, "tool": tool, "input": dict(given)}
+        document = self.document("approval.requested", payload=payload | ({"message": message} if message else {}))
+        if (size_bytes := len(msgspec.json.encode(document))) > MESSAGE_MAX_BYTES:
+            return Answer(is_allowed=False, reason=f"a request of {size_bytes} bytes cannot be asked for")
+        checked(document)
+        self._voice.send(document)
+        return answer.get()
 
     def artifact(self, path: str) -> Artifact:
         """Announce a file as it is now; it will be among the artifacts of the outcome. Raises PathRefused."""

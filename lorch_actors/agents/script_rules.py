@@ -124,6 +124,10 @@ def _truth(value: Any, path: str, problems: Problems) -> None:
         problems.add(path, f"{_shown(value)} is neither true nor false")
 
 
+def _object(value: Any, path: str, problems: Problems) -> None:
+    _is_object(value, path, problems)
+
+
 def _error(value: Any, path: str, problems: Problems) -> None:
     if not isinstance(value, str | dict):
         problems.add(path, f"{_shown(value)} is neither a message nor the payload of an error event")
@@ -182,6 +186,7 @@ _RESPONSE_FIELDS: Final[Mapping[str, Check]] = {
 STEP_FIELDS: Final[Mapping[str, Mapping[str, Check]]] = {
     "write": {"path": _text, "content": _text},
     "default": {},
+    "ask": {"tool": _text, "input": _object, "message": _text, "denied": _one_of("error", "go_on")},
     "exit": {"code": _whole(0, 255)},
     "kill": {},
     "hang": {"stubborn": _truth, "for_ms": _MILLISECONDS},

@@ -1,7 +1,7 @@
 """The agent's two pipes: commands in, messages out.
 
 Out: one message is one line is one uninterrupted write; a line over 256 KiB never leaves. In: lines of any length are
-read in bounded memory; what is not a command is reported and passed over.
+read in bounded memory; what is neither a command nor an answer is reported and passed over.
 """
 
 import os
@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from lorch_actors.protocol.framing import LineReader, OversizeLine
 from lorch_actors.protocol.invalid import InvalidLine
-from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES, Command
+from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES, Command, Event
 from lorch_actors.protocol.parse import parse_message
 
 _CHUNK_BYTES: Final = 1 << 16
@@ -79,43 +80,51 @@ class Outlet:
             os.close(nowhere)
 
 
-def read_commands(
-    fd: int, deliver: Callable[[Command], None], complain: Callable[[str], None], wait: Callable[[], object]
-) -> None:
-    """Read until the end of the stream; hand over each command, and one sentence about each line that is none.
+class Intake(Struct, frozen=True):
+    """Who takes what comes on stdin; any of them may block: then nothing more is read.
 
-    `deliver` and `wait`, which is called before every read, may block: then nothing more is read.
+    deliver: takes a command. hear: takes an event, and tells whether it was an answer that somebody could expect.
+    complain: takes one sentence about a line that is none of both. wait: called before every read.
     """
+
+    deliver: Callable[[Command], None]
+    hear: Callable[[Event], bool]
+    complain: Callable[[str], None]
+    wait: Callable[[], object]
+
+
+def read_stdin(fd: int, intake: Intake) -> None:
+    """Read until the end of the stream; hand over each command and each answer, and a remark on every other line."""
     reader = LineReader()
-    while chunk := _read(fd, wait):
+    while chunk := _read(fd, intake):
         for line in reader.feed(chunk):
-            _take(line, deliver, complain)
+            _take(line, intake)
     for line in reader.close():
-        _take(line, deliver, complain)
+        _take(line, intake)
 
 
-def _read(fd: int, wait: Callable[[], object]) -> bytes:
+def _read(fd: int, intake: Intake) -> bytes:
     try:
         # First wait until there is something: who is told to read no more while waiting here reads no more.
         select.select([fd], [], [])
-        wait()
+        intake.wait()
         return os.read(fd, _CHUNK_BYTES)
     except OSError:  # a closed or broken stdin has come to its end, too
         return b""
 
 
-def _take(line: bytes | OversizeLine, deliver: Callable[[Command], None], complain: Callable[[str], None]) -> None:
+def _take(line: bytes | OversizeLine, intake: Intake) -> None:
     if isinstance(line, OversizeLine):
-        complain(f"passed over a line of {line.size_bytes} bytes on stdin: the limit is {MESSAGE_MAX_BYTES}")
+        intake.complain(f"passed over a line of {line.size_bytes} bytes on stdin: the limit is {MESSAGE_MAX_BYTES}")
         return
     if not line.strip():
         return
     try:
         message, _ = parse_message(line)
     except InvalidLine as error:
-        complain(f"passed over a line on stdin that is no message: {error.reason}")
+        intake.complain(f"passed over a line on stdin that is no message: {error.reason}")
         return
     if isinstance(message, Command):
-        deliver(message)
-    else:
-        complain("passed over a message on stdin that is no command")
+        intake.deliver(message)
+    elif not (isinstance(message, Event) and intake.hear(message)):
+        intake.complain("passed over a message on stdin that is neither a command nor an answer")

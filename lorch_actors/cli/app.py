@@ -23,6 +23,8 @@ _MODULES: Final = {
     "resume": "run",
     "status": "status",
     "runs": "status",
+    "approve": "approvals",
+    "deny": "approvals",
     "show": "show",
     "transcript": "show",
     "snapshot": "files",

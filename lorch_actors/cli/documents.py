@@ -9,14 +9,16 @@ from typing import Final, Literal
 from msgspec import Struct
 
 from lorch_actors.chaos.report import ChaosReport
+from lorch_actors.cli.run_documents import (
+    AnswerDocument,
+    Document,
+    FailureBody,
+    RunStatus,
+    StatusDocument,
+    TaskLine,
+    TaskStatus,
+)
 from lorch_actors.errors import ExitCode, LorchError
-
-RunStatus = Literal["running", "completed", "failed", "aborted"]
-TaskStatus = Literal["pending", "running", "completed", "failed"]
-
-
-class Document(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of everything printed: closed objects in which every key is always there."""
 
 
 class ErrorBody(Document, frozen=True):
@@ -41,81 +43,6 @@ class ErrorDocument(Document, frozen=True):
             kind=type(error).__name__, what=error.what, where=error.where, remedy=error.remedy, exit_code=int(code)
         )
         return cls(error=body)
-
-
-class FailureBody(Document, frozen=True):
-    """Why something failed; agent: whom it concerns, if anyone."""
-
-    code: str
-    message: str
-    agent: str | None
-
-
-class TaskLine(Document, frozen=True):
-    """One task of a run. branch, commit: where its work was committed, or set aside if it failed."""
-
-    task_id: str
-    title: str
-    status: TaskStatus
-    stage: str
-    rounds: int
-    attempts: int
-    snapshot_id: str | None
-    branch: str | None
-    commit: str | None
-    failure: FailureBody | None
-
-
-class AgentLine(Document, frozen=True):
-    """One agent. up: its incarnation if the ledger says it is up. restarts: in this run."""
-
-    agent: str
-    up: str | None
-    starts: int
-    restarts: int
-
-
-class PendingBody(Document, frozen=True):
-    """The command under way. attempt counts from 1; waiting_for: the agent's answer, a retry, or verification."""
-
-    task_id: str
-    action: str
-    agent: str
-    round: int | None
-    attempt: int
-    max_attempts: int
-    deliveries: int
-    deadline: str
-    waiting_for: Literal["answer", "retry", "verification"]
-    retry_at: str | None
-
-
-class HolderBody(Document, frozen=True):
-    """Who holds the workspace."""
-
-    pid: int
-    run_id: str
-    host: str
-    command: str
-
-
-class StatusDocument(Document, frozen=True):
-    """`status`: where a run stands. active: whether a process is working on it now."""
-
-    run_id: str
-    status: RunStatus
-    active: bool
-    workspace: str
-    holder: HolderBody | None
-    started_at: str | None
-    completed_at: str | None
-    current_task: str | None
-    tasks: list[TaskLine]
-    agents: list[AgentLine]
-    restarts: dict[str, int]
-    resumes: int
-    pending: PendingBody | None
-    stopped: FailureBody | None
 
 
 class RunTask(Document, frozen=True):
@@ -323,6 +250,7 @@ SCHEMA_TYPES: Final[dict[str, type[Struct]]] = {
     "cli-error": ErrorDocument,
     "cli-status": StatusDocument,
     "cli-runs": RunsDocument,
+    "cli-answer": AnswerDocument,
     "cli-show": ShowDocument,
     "cli-transcript": TranscriptDocument,
     "cli-snapshot": SnapshotDocument,

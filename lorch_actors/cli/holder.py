@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lorch_actors.cli.documents import HolderBody
+from lorch_actors.cli.run_documents import HolderBody
 from lorch_actors.storage.locks import holder_of, is_held
 
 

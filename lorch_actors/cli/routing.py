@@ -17,6 +17,8 @@ COMMANDS: Final = {
     "resume": "Continue an interrupted run.",
     "status": "Show where a run stands.",
     "runs": "List every run of this workspace.",
+    "approve": "Allow what an agent asks leave for.",
+    "deny": "Deny what an agent asks leave for.",
     "show": "Show a run's steps, receipts and artifacts.",
     "transcript": "Print what the console of a run showed.",
     "snapshot": "Capture the tracked files now.",

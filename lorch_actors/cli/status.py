@@ -8,7 +8,8 @@ import click
 from lorch_actors.cli.options import Place, global_options, output, place
 
 if TYPE_CHECKING:
-    from lorch_actors.cli.documents import RunsDocument, StatusDocument
+    from lorch_actors.cli.documents import RunsDocument
+    from lorch_actors.cli.run_documents import StatusDocument
     from lorch_actors.storage.workspace import Workspace
 
 WATCH_INTERVAL_S: Final = 1.0

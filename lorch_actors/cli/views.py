@@ -1,20 +1,23 @@
 """From the state of a run to what is shown of it. Pure: no clock, no file, no terminal."""
 
-from lorch_actors.cli.documents import (
+import json
+from typing import Literal
+
+from lorch_actors.cli.documents import ArtifactLine, StepLine
+from lorch_actors.cli.output import one_line, visible
+from lorch_actors.cli.run_documents import (
     AgentLine,
-    ArtifactLine,
+    ApprovalLine,
     FailureBody,
     HolderBody,
     PendingBody,
     StatusDocument,
-    StepLine,
     TaskLine,
 )
-from lorch_actors.cli.output import one_line
 from lorch_actors.protocol.documents import Receipt
 from lorch_actors.protocol.messages import ROLES
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.workflow.state import Run, Task
+from lorch_actors.workflow.state import Pending, Run, Task
 from lorch_actors.workflow.system import FailureNote
 
 
@@ -58,6 +61,7 @@ def pending_body(run: Run) -> PendingBody | None:
     not_before = run.agent(command.to.agent_type).not_before
     waiting = pending.delivered_to is None and not_before is not None
     given_round = command.inputs.get("round")
+    asking = any(line.waiting for line in approval_lines(run))
     return PendingBody(
         task_id=task.task_id,
         action=command.action.value,
@@ -67,8 +71,47 @@ def pending_body(run: Run) -> PendingBody | None:
         max_attempts=command.retry.max_attempts,
         deliveries=pending.deliveries,
         deadline=command.deadline,
-        waiting_for="verification" if pending.answer is not None else "retry" if waiting else "answer",
+        waiting_for=_waiting_for(pending, is_waiting=waiting, is_asking=asking),
         retry_at=to_timestamp(not_before.wall_ms) if waiting and not_before is not None else None,
+    )
+
+
+def _waiting_for(
+    pending: Pending, *, is_waiting: bool, is_asking: bool
+) -> Literal["answer", "approval", "retry", "verification"]:
+    if pending.answer is not None:
+        return "verification"
+    if is_waiting:
+        return "retry"
+    return "approval" if is_asking else "answer"
+
+
+def approval_lines(run: Run) -> list[ApprovalLine]:
+    """Return what agents ask leave for and have no answer to."""
+    task, pending = run.task, run.pending
+    if task is None or pending is None:
+        return []
+    return [
+        ApprovalLine(
+            approval_id=one.approval_id,
+            task_id=task.task_id,
+            agent=pending.command.to.agent_type,
+            tool=one.tool,
+            input=one.input,
+            message=one.message,
+            waiting=one.agent_id == pending.delivered_to,
+            until=to_timestamp(one.until.wall_ms) if one.until is not None else None,
+        )
+        for one in pending.approvals.values()
+    ]
+
+
+def approval_text(approval: ApprovalLine) -> str:
+    """Return in full what is asked for: nobody should allow what he could not read."""
+    given = json.dumps(approval.input, ensure_ascii=False, indent=2) if approval.input else ""
+    words = f" ({visible(approval.message)})" if approval.message else ""
+    return (
+        f"{approval.approval_id}: {approval.agent} asks for {visible(approval.tool)}{words} {visible(given)}".rstrip()
     )
 
 
@@ -94,6 +137,7 @@ def status_document(run: Run, workspace: str, holder: HolderBody | None) -> Stat
         restarts=dict(run.restarts),
         resumes=run.resumes,
         pending=pending_body(run),
+        approvals=approval_lines(run),
         stopped=failure_body(run.stopped),
     )
 
@@ -103,6 +147,8 @@ def status_text(status: StatusDocument) -> str:
     lines = [_headline(status), "", *task_table(status.tasks)]
     if status.pending is not None:
         lines += ["", f"Under way: {_pending_text(status.pending)}"]
+    for approval in status.approvals:
+        lines += ["", *_asking(approval)]
     up = [f"{agent.agent} {'up' if agent.up else 'down'}" for agent in status.agents]
     if up and status.active:
         lines.append(f"Agents:    {', '.join(up)}")
@@ -125,6 +171,15 @@ def _headline(status: StatusDocument) -> str:
     return f"{status.run_id}  {how}  (started {status.started_at or 'never'})"
 
 
+def _asking(approval: ApprovalLine) -> list[str]:
+    name = approval.approval_id
+    if not approval.waiting:
+        how = "will ask again when its command is sent again; an answer counts until then"
+    else:
+        how = f"waits for an answer until {approval.until}" if approval.until else "waits for an answer"
+    return [approval_text(approval), f"  {how}: `lorch approve {name}` or `lorch deny {name}`"]
+
+
 def _pending_text(pending: PendingBody) -> str:
     text = f"{pending.action} of {pending.task_id} with {pending.agent}"
     text += f", round {pending.round}" if pending.round is not None else ""
@@ -132,6 +187,8 @@ def _pending_text(pending: PendingBody) -> str:
     match pending.waiting_for:
         case "retry":
             return f"{text}, to be sent again at {pending.retry_at}"
+        case "approval":
+            return f"{text}, asks for leave; its deadline stands still"
         case "verification":
             return f"{text}, its artifacts are being checked"
         case _:

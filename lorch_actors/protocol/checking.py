@@ -4,6 +4,7 @@ msgspec stops at the first error, which is right for messages and wrong for file
 struct types field by field; single values are judged by msgspec itself, so that both always agree.
 """
 
+from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
@@ -169,17 +170,23 @@ def _noun(base: Any) -> str:
 
 
 def _base(kind: Any) -> Any:
-    """Return the type below its annotations, and of ``T | UNSET`` the ``T``."""
+    """Return the type below its annotations, and of what may be absent the type that it has when it is there."""
+    kind = _present(kind)
     while get_origin(kind) is Annotated:
-        kind = get_args(kind)[0]
-    return next((arg for arg in get_args(kind) if arg is not msgspec.UnsetType), kind) if _optional(kind) else kind
+        kind = _present(get_args(kind)[0])
+    return kind
 
 
-def _optional(kind: Any) -> bool:
-    return msgspec.UnsetType in get_args(kind)
+def _present(kind: Any) -> Any:
+    """Return of ``T | UNSET`` and of ``T | None`` the ``T``: null is for the caller."""
+    absent = (msgspec.UnsetType, NoneType)
+    if not any(arg in absent for arg in get_args(kind)):
+        return kind
+    return next((arg for arg in get_args(kind) if arg not in absent), kind)
 
 
 def _metas(kind: Any) -> list[Meta]:
+    kind = _present(kind)
     if get_origin(kind) is not Annotated:
         return []
     return [meta for meta in get_args(kind)[1:] if isinstance(meta, Meta)]

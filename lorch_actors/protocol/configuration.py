@@ -18,6 +18,9 @@ from lorch_actors.protocol.tasks import TASKS_MAX, TaskDocument, TaskSettings, c
 _YEAR_S: Final = 31_536_000
 
 DurationS = Annotated[float, Meta(gt=0, le=_YEAR_S)]
+Permissions = Literal["allow", "workspace", "ask"]
+"""What an agent may do: all it likes, what stays in the workspace, or more when somebody says so."""
+
 DelayMs = Annotated[int, Meta(ge=0, le=86_400_000)]
 
 DEFAULT_TIMEOUTS_S: Final[Mapping[str, float]] = {
@@ -58,6 +61,20 @@ class Intensity(_Section, frozen=True):
     period_s: DurationS = 30.0
 
 
+class Amounts(_Section, frozen=True):
+    """What may be spent: US dollars, tokens (input and output together), seconds of work. Absent is unlimited."""
+
+    usd: Annotated[float, Meta(gt=0, le=1e9)] | None = None
+    tokens: Annotated[int, Meta(ge=1, le=10**15)] | None = None
+    wall_s: DurationS | None = None
+
+
+class Budget(Amounts, frozen=True):
+    """What a run may spend in all, and in it each ``task``."""
+
+    task: Amounts = Amounts()
+
+
 class Policy(_Section, frozen=True):
     """What a run does when something is large, late, wrong or dead. Each key: docs/CONFIGURATION.md."""
 
@@ -72,6 +89,8 @@ class Policy(_Section, frozen=True):
     max_events_per_command: Positive = 100_000
     verify_artifacts: Literal["strict", "warn", "off"] = "strict"
     max_wait_s: Annotated[float, Meta(ge=0, le=_YEAR_S)] = 21_600.0
+    approval_timeout_s: Annotated[float, Meta(ge=0, le=_YEAR_S)] = 600.0
+    budget: Budget = Budget()
     test_rounds: Count = 2
     max_rounds: Positive = 10
     git: Literal["commit", "off"] = "commit"
@@ -90,6 +109,8 @@ class AgentSettings(_Section, frozen=True):
     heartbeat_interval_s: DurationS = 10.0
     timeouts_s: dict[str, DurationS] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
+    permissions: Permissions = "workspace"
+    account: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
 
     def timeout_s(self, action: str) -> float:
         """Return how long this agent has for a command of that action, in seconds."""

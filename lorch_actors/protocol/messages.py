@@ -30,6 +30,7 @@ IdempotencyKey = Annotated[str, Meta(min_length=16)]
 Count = Annotated[int, Meta(ge=0)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(ge=0, le=1e15)]  # bounded, so that no integer is too large for a double
+Amount = Annotated[float, Meta(ge=0, le=1e15)]
 Object = dict[str, Any]
 
 
@@ -78,6 +79,7 @@ AGENT_EVENTS: Final = (
     "orchestration.needs_clarification",
     "orchestration.plan_conflict",
     "artifact.produced",
+    "approval.requested",
     "error",
 )
 EVENT_PATTERN: Final = "^(" + "|".join(e.replace(".", r"\.") for e in AGENT_EVENTS) + r"|system\.[a-z0-9_.]+)$(?!\n)"
@@ -173,8 +175,15 @@ class Stats(_Part, frozen=True):
     rss_bytes: Count
 
 
+class BudgetLeft(_Part, frozen=True):
+    """What may still be spent on a command: US dollars, and tokens (input and output together)."""
+
+    usd: Amount | None = None
+    tokens: Count | None = None
+
+
 class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind", tag="command", kw_only=True):
-    """What the orchestrator asks of an agent."""
+    """What the orchestrator asks of an agent. ``budget`` is there when the run has one."""
 
     message_id: Text
     correlation_id: Text
@@ -188,6 +197,7 @@ class Command(Struct, frozen=True, forbid_unknown_fields=True, tag_field="kind",
     deadline: Timestamp
     retry: Retry
     priority: Count
+    budget: BudgetLeft | UnsetType = UNSET
 
 
 class Event(

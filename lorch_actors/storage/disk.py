@@ -195,6 +195,16 @@ def replace(source: StrPath, target: StrPath) -> None:
         os.replace(source, target)
 
 
+def link(source: StrPath, target: StrPath) -> bool:
+    """Give a file a second name, atomically; tell whether the name was free."""
+    with _told("create", target):
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            return False
+    return True
+
+
 def unlink(path: StrPath) -> None:
     """Remove a file; one that is already gone is fine."""
     with _told("remove", path):

@@ -45,6 +45,7 @@ class Workspace:
         self.events = self.root / "events"
         self.state = self.root / "state"
         self.requests = self.state / "requests"
+        self.approvals = self.state / "approvals"
         self.config_file = self.root / "lorch.json"
         self.run_state = self.state / "run.json"
         self.run_state_lock = self.state / "run.json.lock"
@@ -85,6 +86,10 @@ class Workspace:
         """Return the console transcript of a run."""
         return self.root / "transcripts" / f"{_component(run_id)}.txt"
 
+    def approval(self, approval_id: str) -> Path:
+        """Return where a person's answer to a request lies until it is in the ledger."""
+        return self.approvals / f"{_component(approval_id)}.json"
+
     def run_ids(self) -> list[str]:
         """Return the ids of all runs that have a ledger here, in the order of their names. Raises StorageError."""
         suffix = ".ndjson"
@@ -111,6 +116,7 @@ class Workspace:
         for name in OWN_DIRECTORIES:
             _prepare_directory(self.root / name)
         _prepare_directory(self.requests)
+        _prepare_directory(self.approvals)
 
     def remove_leftovers(self) -> list[Path]:
         """Remove what dead processes left of unfinished writes in our own directories; return what was removed."""

@@ -11,6 +11,7 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.documents import ClaimedArtifact, RunStatus, TaskStatus
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole, Event
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
+from lorch_actors.workflow.approvals import answers
 from lorch_actors.workflow.commands import first_delivery, next_delivery, timeout_s
 from lorch_actors.workflow.losses import after_idle_death, after_loss
 from lorch_actors.workflow.orders import (
@@ -24,20 +25,18 @@ from lorch_actors.workflow.orders import (
     StartAgent,
     Verify,
 )
+from lorch_actors.workflow.payloads import SYSTEM, Payload, event_of
 from lorch_actors.workflow.state import LOOP_ROLES, Answer, Moment, Pending, Run, Task
 from lorch_actors.workflow.system import (
-    SYSTEM,
     CommandFailed,
     CommandTimedOut,
     CommitIntended,
     FailureNote,
-    Payload,
     RunFinished,
     SnapshotRequested,
     TaskDeclared,
     TaskFinished,
     TaskStarted,
-    event_of,
 )
 
 NOTHING: Final = Decision()
@@ -144,6 +143,9 @@ def _deliver(run: Run, task: Task, role: AgentRole, now: Moment, draw: float) ->
 
 
 def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decision:
+    asked = answers(run, task, pending, now)
+    if asked is not None:
+        return asked  # the deadline's clock stands still
     command = pending.command
     role = ROLE_OF_ACTION[command.action]
     limit_s = timeout_s(run, role, command.action)

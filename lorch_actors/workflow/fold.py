@@ -21,8 +21,9 @@ from lorch_actors.protocol.messages import (
     Heartbeat,
     Log,
 )
-from lorch_actors.workflow import fold_agents, fold_run
+from lorch_actors.workflow import approvals, fold_agents, fold_run
 from lorch_actors.workflow.judging import next_after, objection
+from lorch_actors.workflow.payloads import Payload, payload_of
 from lorch_actors.workflow.state import (
     RECEIPT_EVENTS_MAX,
     STAGE_OF,
@@ -36,7 +37,7 @@ from lorch_actors.workflow.state import (
     with_pending,
     with_task,
 )
-from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, CommandTimedOut, Payload, payload_of
+from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, CommandTimedOut
 
 
 def fold(run: Run, entry: Entry) -> Run:
@@ -71,7 +72,7 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
     up = run.agent(command.to.agent_type).up
     live = up is not None and up == command.to.agent_id
     pending = replace(
-        pending,
+        approvals.delivered_anew(pending),
         deliveries=pending.deliveries + 1,
         delivered_to=up if live else None,
         delivered_ms=entry.heard_ms,
@@ -92,6 +93,8 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     if pending.answer is None and (terminal or event.event == "artifact.produced"):
         pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], event.message_id))
     run = replace(run, last_event_id=event.message_id)
+    if event.event == "approval.requested" and pending.answer is None and pending.loss is None:
+        pending = approvals.requested(pending, event, entry)
     if not terminal or pending.answer is not None or pending.loss is not None:
         return with_task(run, replace(task, pending=pending))
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
@@ -189,6 +192,7 @@ def _fold_objection(run: Run, event: Event) -> Run:
 _MEANINGS: Final[dict[type[Payload], Meaning]] = {
     **fold_run.MEANINGS,
     **fold_agents.MEANINGS,
+    **approvals.MEANINGS,
     ArtifactsVerified: _artifacts_verified,
     ArtifactsRejected: _artifacts_rejected,
     CommandTimedOut: _command_timed_out,

@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.messages import ROLE_OF_ACTION
 from lorch_actors.protocol.times import from_timestamp
+from lorch_actors.workflow.payloads import Payload
 from lorch_actors.workflow.state import (
     Agent,
     Loss,
@@ -28,7 +29,6 @@ from lorch_actors.workflow.system import (
     AgentStartFailed,
     CommandFailed,
     FailureNote,
-    Payload,
     ProcessRef,
     RetryScheduled,
     WorkerStarted,

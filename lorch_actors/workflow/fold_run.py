@@ -10,6 +10,7 @@ from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action
 from lorch_actors.protocol.times import from_timestamp
+from lorch_actors.workflow.payloads import Payload
 from lorch_actors.workflow.state import Agent, Meaning, NotBefore, Run, Step, Task, TaskCommit, Told, with_task
 from lorch_actors.workflow.system import (
     BranchCreated,
@@ -17,7 +18,6 @@ from lorch_actors.workflow.system import (
     CommitIntended,
     CommitMade,
     FailureNote,
-    Payload,
     RunFinished,
     RunResumed,
     RunStarted,

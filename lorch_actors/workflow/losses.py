@@ -7,8 +7,9 @@ from lorch_actors.protocol.configuration import Backoff
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.workflow.orders import Append
+from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Loss, Moment, Pending, Run, Task
-from lorch_actors.workflow.system import CommandFailed, FailureNote, Payload, RetryScheduled, event_of
+from lorch_actors.workflow.system import CommandFailed, FailureNote, RetryScheduled
 
 WAIT_FLOOR_MAX_MS: Final = 60_000
 

@@ -101,7 +101,23 @@ class Commit(Struct, frozen=True):
         return f"commit:{self.task_id}:{self.purpose}:{self.intended_at}"
 
 
-Order = Append | StartAgent | Capture | CheckDrift | Verify | BeginBranch | Commit
+class AskOperator(Struct, frozen=True):
+    """Append what a person says to this request; the answer is `approval_answered`."""
+
+    task_id: str
+    correlation_id: str
+    role: AgentRole
+    approval_id: str
+    agent_id: str
+    request_id: str
+
+    @property
+    def key(self) -> str:
+        """The request, and the process that waits for it."""
+        return f"ask:{self.approval_id}:{self.agent_id}"
+
+
+Order = Append | StartAgent | Capture | CheckDrift | Verify | BeginBranch | Commit | AskOperator
 
 
 class Decision(Struct, frozen=True):

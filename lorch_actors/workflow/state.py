@@ -100,13 +100,34 @@ class Answer(Struct, frozen=True, omit_defaults=True):
     objection: Loss | None = None
 
 
+class Approval(Struct, frozen=True, omit_defaults=True):
+    """Leave that an agent has asked for and that is not answered yet; ``agent_id``: the process that asked.
+
+    event_seq: the entry of its request. until, asked_at: since when, and until when, somebody is asked for it.
+    """
+
+    approval_id: str
+    request_id: str
+    agent_id: str
+    event_seq: int
+    tool: str
+    input: Object = field(default_factory=dict)
+    message: str = ""
+    until: NotBefore | None = None
+    asked_at: str | None = None
+
+
 class Pending(Struct, frozen=True, omit_defaults=True):
     """A command without a settling event.
 
-    deliveries: how often it stands in the ledger. delivered_to: the incarnation that has it now. attempt: attempts
-    used up. waits, waited_ms: number and sum of the waits its agents asked for. deaths: unclean ends of the
-    orchestrator while an agent had it, without any event of that agent. loss: what became of the latest delivery, until
-    it is decided what to do about it.
+    deliveries: how often it stands in the ledger. delivered_to: the incarnation that has it now. delivered_ms: since
+    when its deadline counts, on the steady clock. attempt: attempts used up. waits, waited_ms: number and sum of the
+    waits its agents asked for. deaths: unclean ends of the orchestrator while an agent had it, without any event of
+    that agent. loss: what became of the latest delivery, until it is decided what to do about it.
+
+    approvals: what was asked for and not answered, by id; also by processes that are gone. asked: how often the same
+    was asked for in this delivery. decided: what a person has allowed and denied. paused_at_ms: since when the clock
+    of the deadline stands still, 0 when it does not.
     """
 
     command: Command
@@ -120,6 +141,10 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     answer: Answer | None = None
     loss: Loss | None = None
     event_ids: tuple[str, ...] = ()
+    approvals: dict[str, Approval] = field(default_factory=dict)
+    asked: dict[str, int] = field(default_factory=dict)
+    decided: dict[str, bool] = field(default_factory=dict)
+    paused_at_ms: int = 0
 
 
 class Settled(Struct, frozen=True, omit_defaults=True):

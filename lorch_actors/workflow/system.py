@@ -1,28 +1,14 @@
 """What the orchestrator itself writes into the ledger: every ``system.*`` event with the shape of its payload.
 
-One frozen struct per event; `event_of` wraps it into a wire event whose id is derived from its cause, `payload_of`
-reads it back. A payload that does not fit its shape reads as nothing, so that folding stays total.
+One frozen struct per event; `payloads` wraps them into wire events and reads them back.
 """
 
-from typing import Any, ClassVar, Final, TypeVar
+from typing import ClassVar, Final, Literal
 
-import msgspec
 from msgspec import Struct, field
 
-from lorch_actors.protocol.ids import system_message_id
-from lorch_actors.protocol.messages import AgentRole, AgentType, Count, Event, Object, Sender, Timestamp
-from lorch_actors.protocol.times import to_timestamp
-
-SYSTEM: Final = Sender(agent_type=AgentType.SYSTEM)
-
-
-class Payload(Struct, frozen=True, omit_defaults=True):
-    """Base of all payloads; ``name`` is the event's name without ``system.``."""
-
-    name: ClassVar[str] = ""
-
-
-P = TypeVar("P", bound=Payload)
+from lorch_actors.protocol.messages import AgentRole, Count, Object, Timestamp
+from lorch_actors.workflow.payloads import Payload
 
 
 class ProcessRef(Struct, frozen=True):
@@ -240,6 +226,38 @@ class RetryScheduled(Payload, frozen=True, omit_defaults=True):
     waited_ms: Count = 0
 
 
+class ApprovalRequested(Payload, frozen=True, omit_defaults=True):
+    """Somebody is asked whether the agent may use this tool with this input; denied when ``delay_ms`` are over.
+
+    event_seq: the entry in which the agent asked; it holds an input that is too long for here.
+    """
+
+    name: ClassVar[str] = "approval_requested"
+    approval_id: str
+    agent_type: AgentRole
+    agent_id: str
+    request_id: str
+    tool: str
+    event_seq: int
+    delay_ms: Count
+    expires_at: Timestamp
+    input: Object = field(default_factory=dict)
+    message: str = ""
+
+
+class ApprovalAnswered(Payload, frozen=True, omit_defaults=True):
+    """The answer, which the agent is given as it stands here."""
+
+    name: ClassVar[str] = "approval_answered"
+    approval_id: str
+    agent_type: AgentRole
+    agent_id: str
+    request_id: str
+    decision: Literal["allow", "deny"]
+    by: Literal["policy", "operator", "timeout"]
+    reason: str = ""
+
+
 class CommandFailed(Payload, frozen=True, omit_defaults=True):
     """The command is given up, and with it the task. Whoever is ``agent_id`` is ended."""
 
@@ -320,30 +338,3 @@ class WorkerStarted(Payload, frozen=True, omit_defaults=True):
 
 
 PAYLOADS: Final[dict[str, type[Payload]]] = {f"system.{kind.name}": kind for kind in Payload.__subclasses__()}
-
-
-def event_of(payload: Payload, *, task_id: str, correlation_id: str, now_ms: int, cause: tuple[object, ...]) -> Event:
-    """Wrap a payload into a wire event; the message id follows from name and cause alone. ``now_ms``: since epoch."""
-    return Event(
-        message_id=system_message_id(payload.name, *(str(part) for part in cause)),
-        correlation_id=correlation_id,
-        task_id=task_id,
-        sender=SYSTEM,
-        event=f"system.{payload.name}",
-        payload=msgspec.to_builtins(payload),
-        occurred_at=to_timestamp(now_ms),
-    )
-
-
-def payload_of(event: Event, kind: type[P]) -> P | None:
-    """Return the event's payload as ``kind``, or None when it does not have that shape."""
-    try:
-        return msgspec.convert(event.payload, kind)
-    except msgspec.ValidationError:
-        return None
-
-
-def as_object(value: Struct) -> dict[str, Any]:
-    """Return the struct as a JSON object."""
-    found: dict[str, Any] = msgspec.to_builtins(value)
-    return found

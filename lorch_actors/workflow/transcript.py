@@ -4,6 +4,7 @@ A line depends on its entry alone, so the transcript can be written again from t
 Terminal control characters of agents are made visible, never sent.
 """
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any, Final
@@ -102,6 +103,8 @@ def _details(event: Event, payload: Object) -> list[str]:
             details.append(f"review: {visible(event.artifacts[0].path)}")
     elif event.event == "error":
         details.append(_words(payload, ("code", "message", "error", "details")) or "no reason given")
+    elif event.event == "approval.requested":
+        details.append(_wish(payload))
     elif event.event == "builder.progress":
         details.append(_words(payload, ("stage", "message")))
     else:
@@ -111,6 +114,13 @@ def _details(event: Event, payload: Object) -> list[str]:
         if len(event.artifacts) > 5:
             details.append(f"{len(event.artifacts) - 5} more")
     return [detail for detail in details if detail]
+
+
+def _wish(note: Object) -> str:
+    """Return what leave is asked for: the tool, and what it would be given."""
+    given = note.get("input")
+    what = json.dumps(given, ensure_ascii=False) if given else ""
+    return f"{_word(note, 'tool')} {visible(what)}".strip()
 
 
 def _words(payload: Object, keys: tuple[str, ...]) -> str:
@@ -176,6 +186,17 @@ def _run_resumed(event: Event, note: Object) -> str:
     return visible(f"run {event.task_id} resumed{told}")
 
 
+def _approval_requested(_event: Event, note: Object) -> str:
+    name = _word(note, "approval_id")
+    return f"{name}: `lorch approve {name}` or `lorch deny {name}`; denied at {_word(note, 'expires_at')}"
+
+
+def _approval_answered(_event: Event, note: Object) -> str:
+    said = "allowed" if note.get("decision") == "allow" else "denied"
+    reason = _word(note, "reason")
+    return f"{_word(note, 'approval_id')} {said} by {_word(note, 'by')}{f': {reason}' if reason else ''}"
+
+
 def _word(note: dict[str, Any], key: str) -> str:
     value = note.get(key)
     return "" if value is None else visible(str(value))
@@ -202,6 +223,8 @@ _SYSTEM_LINES: Final[dict[str, Callable[[Event, Object], str]]] = {
     "system.command_timed_out": lambda _event, note: _word(note, "message"),
     "system.command_failed": lambda _event, note: f"given up: {_reason(note)}",
     "system.retry_scheduled": _retry,
+    "system.approval_requested": _approval_requested,
+    "system.approval_answered": _approval_answered,
     "system.artifacts_rejected": lambda _event, note: f"artifacts rejected: {_word(note, 'message')}",
     "system.branch_created": lambda _event, note: f"on branch {_word(note, 'branch')}",
     "system.commit_made": _commit_made,

@@ -16,16 +16,8 @@ from lorch_actors.protocol.messages import Event
 from lorch_actors.protocol.parse import encode
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
 from lorch_actors.storage.ledger_format import seal
-from lorch_actors.workflow.system import (
-    FailureNote,
-    Payload,
-    RunFinished,
-    RunStarted,
-    TaskDeclared,
-    TaskFinished,
-    TaskStarted,
-    event_of,
-)
+from lorch_actors.workflow.payloads import Payload, event_of
+from lorch_actors.workflow.system import FailureNote, RunFinished, RunStarted, TaskDeclared, TaskFinished, TaskStarted
 
 OLD, NEW = "run-20260101-000000-00000001", "run-20260102-000000-00000002"
 

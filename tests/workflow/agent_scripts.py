@@ -1,7 +1,7 @@
 """Scripts for the agents of a `World`: what they say to a command, in one word each where it goes as usual."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lorch_actors.protocol.messages import Command
@@ -31,7 +31,17 @@ class Exit:
     signal: int | None = None
 
 
-Response = Iterable[Say | Exit]
+@dataclass(frozen=True)
+class Ask:
+    """The agent asks for leave, and does one thing or the other when it is answered."""
+
+    tool: str = "Bash"
+    given: dict[str, Any] = field(default_factory=dict)
+    allowed: "Say | Exit | Ask" = Say("builder.completed", payload={"tests": {"status": "pass"}})
+    denied: "Say | Exit | Ask" = Say("error", payload={"code": "permission_denied", "retryable": False})
+
+
+Response = Iterable[Say | Exit | Ask]
 Script = Callable[[Command], Response]
 
 PASS = Say("builder.completed", payload={"tests": {"status": "pass"}})
@@ -48,7 +58,7 @@ def error(**payload: Any) -> Say:
     return Say("error", payload=payload)
 
 
-def playing(**actions: list[Say | Exit | tuple[Say | Exit, ...]]) -> Script:
+def playing(**actions: list[Say | Exit | Ask | tuple[Say | Exit | Ask, ...]]) -> Script:
     """Return a script that plays one item a command, the last one again and again; other actions go well."""
     left = {action: list(items) for action, items in actions.items()}
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-from agent_scripts import ENDS, Exit, Response, Say, Script, playing
+from agent_scripts import ENDS, Ask, Exit, Response, Say, Script, playing
+from looking import Looking
 
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import AgentType, Artifact, Command, Entry, Event, ObservedVersion, Sender
@@ -20,6 +21,7 @@ from lorch_actors.workflow.decide import decide
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.orders import (
     Append,
+    AskOperator,
     BeginBranch,
     Capture,
     CheckDrift,
@@ -29,25 +31,25 @@ from lorch_actors.workflow.orders import (
     StartAgent,
     Verify,
 )
+from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Moment, Run
 from lorch_actors.workflow.system import (
     AgentExited,
     AgentStarted,
     AgentStartFailed,
+    ApprovalAnswered,
     ArtifactsRejected,
     ArtifactsVerified,
     BranchCreated,
     CommitFailed,
     CommitMade,
     GitPlan,
-    Payload,
     RunResumed,
     RunStarted,
     RunStopped,
     SnapshotCaptured,
     SnapshotFailed,
     WorkspaceDrift,
-    event_of,
 )
 
 RUN_ID = "run-20260101-000000-0000abcd"
@@ -57,7 +59,7 @@ FRESH = itertools.count(1)
 
 
 @dataclass
-class World:
+class World(Looking):
     """One run and all that is around it. Times in milliseconds."""
 
     script: Script = field(default_factory=playing)
@@ -80,9 +82,11 @@ class World:
     keeps_journal: bool = False
     settled: list[str] = field(default_factory=list)
     alive: dict[str, str] = field(default_factory=dict)
-    output: deque[tuple[str, str, Command | None, Say | Exit]] = field(default_factory=deque)
+    output: deque[tuple[str, str, Command | None, Say | Exit | Ask]] = field(default_factory=deque)
     orders_done: set[str] = field(default_factory=set)
     done: list[Order] = field(default_factory=list)
+    operator: Callable[[AskOperator], str | None] = lambda _order: None  # "allow", "deny", None: nobody is there
+    asking: dict[str, tuple[str, str, Command | None, Ask]] = field(default_factory=dict)
     before_step: Callable[["World"], None] | None = None
 
     # --- the ledger
@@ -138,6 +142,10 @@ class World:
                 self._work(role, message)
             return
         payload = message.payload or {}
+        if message.event == "system.approval_answered" and payload["request_id"] in self.asking:
+            role, agent, command, ask = self.asking.pop(payload["request_id"])
+            item = ask.allowed if payload["decision"] == "allow" else ask.denied
+            self.output.append((role, agent, command, item))
         enders = {"system.command_timed_out", "system.agent_hung", "system.retry_scheduled", "system.command_failed"}
         role = next((role for role, agent in self.alive.items() if agent == payload.get("agent_id")), None)
         if message.event in enders and role is not None:
@@ -218,6 +226,12 @@ class World:
         role, incarnation, command, item = self.output.popleft()
         if self.alive.get(role) != incarnation:
             return
+        if isinstance(item, Ask):
+            item_id = f"r-{next(FRESH)}"
+            self.asking[item_id] = (role, incarnation, command, item)
+            request = {"request_id": item_id, "tool": item.tool, "input": item.given}
+            self.agent_says(role, Say("approval.requested", payload=request), command)
+            return
         if isinstance(item, Say):
             self.agent_says(role, item, command)
             return
@@ -272,6 +286,14 @@ class World:
         note = CommitFailed(order.purpose, trouble) if trouble else made
         self.system(note, order.key, task_id=order.task_id)
 
+    def _ask_operator(self, order: AskOperator) -> None:
+        said = self.operator(order)
+        if said is not None:
+            asked = (order.approval_id, order.role, order.agent_id, order.request_id)
+            note = ApprovalAnswered(*asked, decision=said, by="operator")
+            cause = (order.approval_id, order.agent_id)
+            self.system(note, *cause, task_id=order.task_id, correlation_id=order.correlation_id)
+
     # --- disasters
 
     def crash(self, *, clean: bool = False, keep: int | None = None, retry_failed: bool = False) -> "World":
@@ -302,30 +324,6 @@ class World:
             if self.run.settled_count > before:
                 self.settled.append(self.run.last_settled.command.idempotency_key)
 
-    # --- what tests look at
-
-    def commands(self) -> list[Command]:
-        """Return all commands of the ledger."""
-        return [entry.message for entry in self.entries if isinstance(entry.message, Command)]
-
-    def actions(self) -> list[str]:
-        """Return the actions of all commands, in order."""
-        return [str(command.action) for command in self.commands()]
-
-    def events(self, prefix: str = "") -> list[str]:
-        """Return the names of all events (and actions of commands) that start with a prefix."""
-        names = [getattr(e.message, "event", None) or f"->{getattr(e.message, 'action', '')}" for e in self.entries]
-        return [name for name in names if name.startswith(prefix)]
-
-    def payloads(self, event: str) -> list[dict[str, Any]]:
-        """Return the payloads of all events of that name."""
-        return [entry.message.payload for entry in self.entries if getattr(entry.message, "event", "") == event]
-
-    def failure(self, task_id: str = "T-1") -> str | None:
-        """Return the code with which the task failed."""
-        note = self.run.tasks[task_id].failure
-        return note.code if note else None
-
 
 _ANSWERS: dict[type, Callable[[World, Any], None]] = {
     StartAgent: World._start_agent,
@@ -334,6 +332,7 @@ _ANSWERS: dict[type, Callable[[World, Any], None]] = {
     Verify: World._verify,
     BeginBranch: World._begin_branch,
     Commit: World._commit,
+    AskOperator: World._ask_operator,
 }
 
 

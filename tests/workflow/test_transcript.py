@@ -5,7 +5,8 @@ from agent_scripts import APPROVED, CHANGES, PASS, Say, error, playing
 from harness import played
 
 from lorch_actors.protocol.messages import Entry
-from lorch_actors.workflow.system import AgentExited, SnapshotCaptured, WorkspaceDrift, event_of
+from lorch_actors.workflow.payloads import event_of
+from lorch_actors.workflow.system import AgentExited, SnapshotCaptured, WorkspaceDrift
 from lorch_actors.workflow.transcript import render, size_text, visible
 
 TASKS = ({"id": "T-0042", "goal": "g", "title": "Make it so"},)

@@ -1,0 +1,126 @@
+"""The approver: brings what people say to requests for leave into the ledger.
+
+It is told by `decide` what is open, again after every crash, and watches state/approvals as long as something is. An
+answer is appended under an id that follows from the request, as is the refusal when the time is up: the first of them
+that is in the ledger counts, the other is dropped. A file goes when its answer is durable.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.messages import LATER
+from lorch_actors.actors.ring import LEDGER, Append, Appended, Subscribe, Subscribed
+from lorch_actors.protocol.messages import Entry, Event
+from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.storage import approvals, disk
+from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.orders import AskOperator
+from lorch_actors.workflow.payloads import event_of, payload_of
+from lorch_actors.workflow.system import ApprovalAnswered, RunFinished
+
+ANSWERED: Final = f"system.{ApprovalAnswered.name}"
+FINISHED: Final = f"system.{RunFinished.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    """To self: something has appeared in state/approvals."""
+
+
+class Approver(Actor):
+    """See the module."""
+
+    def __init__(self, context: ActorContext, *, workspace: Workspace, redactor: Redactor) -> None:
+        super().__init__(context)
+        self._workspace = workspace
+        self._redactor = redactor
+        self._open: dict[str, AskOperator] = {}
+        self._arrivals: approvals.Arrivals | None = None
+
+    def started(self) -> bool:
+        """Hear what is answered, by whomever."""
+        self.tell(LEDGER, Subscribe(self.name, _wanted))
+        return LATER
+
+    def receive(self, message: Any) -> None:
+        """Take one turn."""
+        match message:
+            case Subscribed():
+                self.ready()
+            case Appended() if not self._announced:
+                pass  # meant for a predecessor
+            case Appended(new):
+                for entry in new:
+                    self._settle(entry)
+            case AskOperator():
+                self._open[message.approval_id] = message
+                self._watch()
+                self._look(message)
+            case _Arrived():
+                for order in tuple(self._open.values()):
+                    self._look(order)
+            case _:
+                super().receive(message)
+
+    def cleanup(self) -> None:
+        """Let go of the watch."""
+        if self._arrivals is not None:
+            self.runtime.reactor.unwatch(self._arrivals.fd)
+            self._arrivals.close()
+            self._arrivals = None
+
+    def _watch(self) -> None:
+        """Watch before looking: what comes in between is seen twice, not never."""
+        if self._arrivals is None:
+            self._arrivals = approvals.Arrivals(self._workspace.approvals)
+            self.runtime.reactor.watch_read(self._arrivals.fd, self._on_arrival, self.name)
+
+    def _on_arrival(self) -> None:
+        """Run in the reactor's thread: only this actor closes the descriptor, and not while this runs."""
+        if self._arrivals is not None:
+            self._arrivals.drain()
+        self.tell_self(_Arrived())
+
+    def _look(self, order: AskOperator) -> None:
+        answer = approvals.read(self._workspace.approval(order.approval_id))
+        if answer is None or answer.approval_id != order.approval_id:
+            return
+        note = ApprovalAnswered(
+            approval_id=order.approval_id,
+            agent_type=order.role,
+            agent_id=order.agent_id,
+            request_id=order.request_id,
+            decision=answer.decision,
+            by="operator",
+            reason=self._redactor.text(answer.reason),
+        )
+        event = event_of(
+            note,
+            task_id=order.task_id,
+            correlation_id=order.correlation_id,
+            now_ms=self.runtime.clock.wall_ms(),
+            cause=(order.approval_id, order.agent_id),
+        )
+        self.tell(LEDGER, Append(event))
+
+    def _settle(self, entry: Entry) -> None:
+        """Forget a request that is answered, and the file that was about it; at the run's end, all that is left."""
+        assert isinstance(entry.message, Event)
+        if entry.message.event == FINISHED:
+            approvals.remove_all(self._workspace.approvals, entry.message.task_id)
+            return
+        note = payload_of(entry.message, ApprovalAnswered)
+        if note is None:
+            return
+        order = self._open.get(note.approval_id)
+        if order is not None and order.agent_id == note.agent_id:
+            del self._open[note.approval_id]
+        if note.by == "operator":  # one that came too late counts when the same is asked again
+            disk.unlink(self._workspace.approval(note.approval_id))
+        if not self._open:
+            self.cleanup()
+
+
+def _wanted(entry: Entry) -> bool:
+    return isinstance(entry.message, Event) and entry.message.event in (ANSWERED, FINISHED)
