@@ -112,13 +112,13 @@ class AgentActor(ProcessKeeper):
         self._given = (command.message_id, len(data))
         self._write(process, data)
 
-    def _pass_on(self, process: AgentProcess, answer: Event) -> None:
+    def _pass_on(self, process: AgentLink, answer: Event) -> None:
         """Give the agent the answer to what it asked: so it has read its command, however much is unread now."""
         if self._given is not None:
             self._given = (self._given[0], sys.maxsize)
         self._write(process, encode(answer) + b"\n")
 
-    def _write(self, process: AgentProcess, data: bytes) -> None:
+    def _write(self, process: AgentLink, data: bytes) -> None:
         if not process.write(data):
             self._later("stdin", CLOSED_MS, self._on_stdin_closed)  # most often it is just ending
         elif not process.is_reading:

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from lorch_actors.storage import disk
+from lorch_actors.storage.atomic import write_first
 
 ANSWER_MAX_BYTES: Final = 64 * 1024
 
@@ -35,18 +36,7 @@ class Answer(Struct, frozen=True, forbid_unknown_fields=True):
 
 def give(path: Path, answer: Answer) -> bool:
     """Leave the answer, durably; tell whether it is the first one. Raises StorageError."""
-    temporary = path.parent / f".{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
-    fd = disk.create(temporary)
-    try:
-        disk.write(fd, msgspec.json.encode(answer) + b"\n")
-        disk.sync_file(fd)
-    finally:
-        os.close(fd)
-    try:
-        return disk.link(temporary, path)
-    finally:
-        disk.unlink(temporary)
-        disk.sync_directory(path.parent)
+    return write_first(path, msgspec.json.encode(answer) + b"\n")
 
 
 def read(path: Path) -> Answer | None:
@@ -60,7 +50,7 @@ def read(path: Path) -> Answer | None:
 
 def remove_all(directory: Path, run_id: str) -> None:
     """Remove the answers that nobody of that run will ask for any more. Raises StorageError."""
-    for name in os.listdir(directory):
+    for name in disk.names_in(directory):
         answer = read(directory / name) if name.endswith(".json") else None
         if answer is not None and answer.run_id == run_id:
             disk.unlink(directory / name)

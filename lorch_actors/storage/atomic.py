@@ -19,19 +19,39 @@ _LEFTOVER: Final = re.compile(r"\..+\.tmp\.([0-9]{1,10})\.[0-9a-f]{8}", re.DOTAL
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace the file's content, 0600, or leave it untouched and raise StorageError."""
-    temporary = path.parent / f".{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+    temporary = _name_beside(path)
     try:
-        fd = disk.create(temporary)
-        try:
-            disk.write(fd, data)
-            disk.sync_file(fd)
-        finally:
-            disk.close(fd)
+        _write_whole(temporary, data)
         disk.replace(temporary, path)
     except BaseException:
         _discard(temporary)
         raise
     disk.sync_directory(path.parent)
+
+
+def write_first(path: Path, data: bytes) -> bool:
+    """Make the file, 0600, whole and at once, unless there is one already; tell which. Raises StorageError."""
+    temporary = _name_beside(path)
+    try:
+        _write_whole(temporary, data)
+        is_first = disk.link(temporary, path)
+    finally:
+        _discard(temporary)
+    disk.sync_directory(path.parent)
+    return is_first
+
+
+def _name_beside(path: Path) -> Path:
+    return path.parent / f".{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    fd = disk.create(path)
+    try:
+        disk.write(fd, data)
+        disk.sync_file(fd)
+    finally:
+        disk.close(fd)
 
 
 def _discard(temporary: Path) -> None:

@@ -230,3 +230,20 @@ def test_a_secret_that_is_cut_is_not_in_the_head(listener: Listener, shown: int)
     assert heard.note["oversize_bytes"] == 300_000
     assert TOKEN[:4] not in heard.note["head"]
     assert heard.note["head"].startswith("x" * (1024 - shown))
+
+
+@pytest.mark.parametrize("payload", [None, {}, {"request_id": "", "tool": "Bash"}, {"request_id": "r", "input": {}}])
+def test_a_request_that_nobody_could_answer_is_told_and_not_acted_on(listener: Listener, payload: Any) -> None:
+    """Without an id, or without saying what it is about; the line is kept, as a remark."""
+    heard = only(listener.hear(event(event="approval.requested", payload=payload), NOW_MS))
+
+    assert isinstance(heard.message, Log)
+    assert "the request for leave cannot be answered" in heard.message.message
+
+
+def test_requests_for_leave_are_heard_past_the_limit_of_events(listener: Listener) -> None:
+    """What waits for an answer may not go to the log alone."""
+    asked = event(event="approval.requested", payload={"request_id": "r", "tool": "Bash"})
+    heard = [only(listener.hear(asked, NOW_MS)) for _ in range(5)]
+
+    assert [(one.message.event, one.urgent) for one in heard] == [("approval.requested", True)] * 5

@@ -73,8 +73,8 @@ def test_all_errors_of_a_script_are_told_at_once_with_their_places():
         "$.responses.implement[1].events[2].code: 256 is not a whole number from 0 to 255",
         (
             "$.responses.implement[1].events[3].type: is missing: the name of an event, or one of "
-            "close_stdout, corrupt_artifact, default, duplicate, exit, flood, garbage, hang, kill, oversize, "
-            "slow_stdin, stop_heartbeat, write, wrong_correlation"
+            "ask, close_stdout, corrupt_artifact, default, duplicate, exit, flood, garbage, hang, kill, "
+            "oversize, slow_stdin, stop_heartbeat, write, wrong_correlation"
         ),
         "$.responses.implement[1].events[4]: 7 is not an object",
         "$.responses.review.match.round: 0 is not a whole number from 1 to 1099511627776",

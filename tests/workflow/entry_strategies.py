@@ -63,6 +63,13 @@ _KNOWN = {
     "event_seq": st.integers(1, 30),
     "snapshot_id": st.just(SNAPSHOT),
     "retry_failed": st.booleans(),
+    "decision": st.sampled_from(["allow", "deny"]),
+    "by": st.sampled_from(["policy", "operator", "timeout"]),
+    "approval_id": st.sampled_from(["ap-1", "ap-2"]),
+    "request_id": TEXTS,
+    "tool": TEXTS,
+    "input": st.dictionaries(TEXTS, JUNK, max_size=2),
+    "expires_at": TIMES,
 }
 
 
@@ -96,6 +103,7 @@ def _events(names, senders, payloads):
 _ANSWERS = st.one_of(
     st.none(),
     st.fixed_dictionaries({"tests": st.fixed_dictionaries({"status": st.sampled_from(["pass", "fail"]) | JUNK})}),
+    st.fixed_dictionaries({"request_id": TEXTS, "tool": TEXTS, "input": st.dictionaries(TEXTS, JUNK, max_size=2)}),
     st.dictionaries(st.sampled_from(["retryable", "retriable", "retry_after_s", "resets_at", "code", "tests"]), JUNK),
     st.dictionaries(TEXTS, JUNK, max_size=3),
 )
