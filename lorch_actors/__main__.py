@@ -16,10 +16,20 @@ if TYPE_CHECKING:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Carry out a command line (without the program's name; that of this process by default); return the exit code."""
+    try:
+        return _main(list(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:  # before anybody was there to take it
+        from lorch_actors.errors import ExitCode
+        from lorch_actors.guardian import console
+
+        console.notice("aborted")
+        return ExitCode.DECLINED
+
+
+def _main(arguments: list[str]) -> int:
     leave_working_directory()
     from lorch_actors.cli.routing import route
 
-    arguments = list(sys.argv[1:] if argv is None else argv)
     if not route(arguments).orchestrated:
         from lorch_actors.cli import app
 

@@ -16,7 +16,7 @@ from lorch_actors import __version__
 from lorch_actors.cli.options import global_options
 from lorch_actors.cli.output import print_error
 from lorch_actors.cli.routing import COMMANDS, route
-from lorch_actors.errors import ExitCode, LorchError, UsageError
+from lorch_actors.errors import ExitCode, InterruptedRun, LorchError, UsageError
 
 _MODULES: Final = {
     "run": "run",
@@ -88,7 +88,15 @@ def orchestrate(argv: Sequence[str], link: Any) -> int:
     link: the orchestrator's end of the pipe to the guardian, handed through to `run_orchestrator`.
     """
     arguments = list(argv)
-    return _guarded(arguments, lambda: _invoke(list(route(arguments).argv), link))
+
+    def carry_out() -> int:
+        try:
+            return _invoke(list(route(arguments).argv), link)
+        except KeyboardInterrupt as error:
+            remedy = "`lorch resume` goes on with a run that has begun."
+            raise InterruptedRun("stopped by Ctrl-C", remedy=remedy) from error
+
+    return _guarded(arguments, carry_out)
 
 
 def _invoke(argv: list[str], link: Any) -> int:

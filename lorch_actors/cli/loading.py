@@ -18,14 +18,14 @@ CONFIGURATION_MAX_BYTES: Final = 64 << 20
 _SET_UP: Final = "`lorch init` writes one with the commands of your project; `lorch run --demo` shows a working one."
 
 
-def read_bytes(file: Path) -> bytes:
-    """Return what the file holds. Raises `ConfigError` when it is absent or cannot be read."""
+def read_bytes(file: Path, what: str = "there is no configuration here", remedy: str = _SET_UP) -> bytes:
+    """Return what the file holds. Raises `ConfigError`, with these words when it is absent."""
     try:
         data = disk.read_file(os.path.realpath(file), CONFIGURATION_MAX_BYTES)
     except IsADirectoryError:
         data = None
     if data is None:
-        raise ConfigError("there is no configuration here", where=str(file), remedy=_SET_UP)
+        raise ConfigError(what, where=str(file), remedy=remedy)
     return data
 
 

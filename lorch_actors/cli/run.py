@@ -96,13 +96,13 @@ def _demo_place(demo: str) -> Place:
 
 
 def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
-    from lorch_actors.cli.loading import load_or_default
+    from lorch_actors.cli.loading import load
 
     if not where.root.is_dir():
         raise UsageError(
             "the workspace is not a directory", where=str(where.root), remedy="Create it, or name another."
         )
-    configuration, warnings = load_or_default(where)
+    configuration, warnings = load(where)
     from_file = Path(os.path.abspath(options.pop("from_file"))) if options["from_file"] else options.pop("from_file")
     tasks = choose_tasks(
         configuration,
@@ -137,7 +137,8 @@ def choose_tasks(
         from lorch_actors.cli.loading import read_bytes
         from lorch_actors.protocol.tasks import parse_tasks
 
-        tasks, where = parse_tasks(read_bytes(from_file), str(from_file)), str(from_file)
+        content = read_bytes(from_file, "there is no such file", "Name a file with one task a line, as JSON.")
+        tasks, where = parse_tasks(content, str(from_file)), str(from_file)
     known = {task.id: task for task in tasks}
     if task_ids:
         return tuple(_named(known, task_id, where) for task_id in dict.fromkeys(task_ids))

@@ -163,6 +163,7 @@ class _Guardian:
             code = self._order.orchestrate(self._order.argv, link)
         except KeyboardInterrupt:
             code = ExitCode.INTERRUPTED
+            console.notice("stopped by Ctrl-C; `lorch resume` goes on with a run that has begun")
         except BaseException:  # noqa: BLE001 - shown whole, and the guardian starts anew
             self._tracebacks.show()
         finally:

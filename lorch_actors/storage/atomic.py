@@ -23,6 +23,9 @@ def write_atomic(path: Path, data: bytes) -> None:
     try:
         _write_whole(temporary, data)
         disk.replace(temporary, path)
+    except StorageError as error:
+        _discard(temporary)
+        raise StorageError(error.what, where=os.fsdecode(path), remedy=error.remedy) from error.__cause__
     except BaseException:
         _discard(temporary)
         raise

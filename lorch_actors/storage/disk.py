@@ -22,17 +22,18 @@ DIRECTORY_MODE: Final = 0o700
 # Non-blocking matters only for what should not be there: opening a FIFO would wait for its other end for ever.
 _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
-_FREE_SPACE: Final = "Free some space, then `lorch resume`."
+_GOES_ON: Final = "`lorch resume` then goes on with a run that has begun."
+_FREE_SPACE: Final = f"Free some space; {_GOES_ON}"
 _REASONS: Final[dict[int, tuple[str, str]]] = {
     errno.ENOSPC: ("the disk is full", _FREE_SPACE),
     errno.EDQUOT: ("the disk quota is used up", _FREE_SPACE),
-    errno.EFBIG: ("the file would grow past the size limit", "Raise `ulimit -f`, then `lorch resume`."),
+    errno.EFBIG: ("the file would grow past the size limit", f"Raise `ulimit -f`; {_GOES_ON}"),
     errno.EROFS: ("the file system is read-only", "Mount it writable, or choose another --workspace."),
     errno.EACCES: ("permission denied", "Check owner and mode of the file and of its directory."),
     errno.EPERM: ("the operation is not permitted", "Check owner, mode and attributes (`lsattr`) of the file."),
-    errno.EIO: ("the disk reports an input/output error", "Check the disk (`dmesg`), then `lorch resume`."),
-    errno.EMFILE: ("too many files are open", "Raise `ulimit -n`, then `lorch resume`."),
-    errno.ENFILE: ("too many files are open on this machine", "End other programs, then `lorch resume`."),
+    errno.EIO: ("the disk reports an input/output error", f"Check the disk (`dmesg`); {_GOES_ON}"),
+    errno.EMFILE: ("too many files are open", f"Raise `ulimit -n`; {_GOES_ON}"),
+    errno.ENFILE: ("too many files are open on this machine", f"End other programs; {_GOES_ON}"),
     errno.ELOOP: ("it is a symbolic link", "Replace the link by a real file or directory."),
     errno.ENOTDIR: ("a part of the path is not a directory", "Move the file that stands in the way."),
     errno.EEXIST: ("something is already there", "Move the file that stands in the way."),

@@ -118,7 +118,7 @@ def test_the_exit_code_is_the_orchestrators(run: Any, engine: Engine, configured
         (["run", "--task", "T-3"], "there is no task 'T-3' (did you mean T-"),
         (["run", "--task", "../../escape"], "escape"),
         (["run", "--all", "--task", "T-1"], "--all and --task do not go together"),
-        (["run", "--from", "missing"], "missing"),
+        (["run", "--from", "missing"], "missing: there is no such file"),
         (["run", "--demo", "d", "--all"], "does not go with --all"),
     ],
 )
@@ -144,14 +144,38 @@ def test_without_a_task_the_ways_to_name_one_are_told(run: Any, configured: Path
 
 def test_without_a_configuration_the_set_up_is_explained(run: Any, engine: Engine, workspace: Path):
     """Exit code 2 names the command that writes one; `run` itself writes none."""
-    tasks = workspace / "tasks"
-    tasks.write_text('{"id": "T-1", "goal": "g"}')
-    printed = run("run", "--from", "tasks")
+    printed = run("run", "--all")
+
+    assert printed.code == ExitCode.USAGE
+    assert f"{workspace / 'lorch.json'}: there is no configuration here" in printed.err
+    assert "lorch init" in printed.err
+    assert list(workspace.iterdir()) == []
+
+
+def test_without_agents_the_set_up_is_explained(run: Any, engine: Engine, workspace: Path):
+    """Exit code 2 names the command that makes agents of the user's own commands."""
+    (workspace / "lorch.json").write_text('{"tasks": [{"id": "T-1", "goal": "g"}]}')
+    printed = run("run", "--all")
 
     assert printed.code == ExitCode.USAGE
     assert "no command is set up for: builder, reviewer, spec_maintainer" in printed.err
     assert "lorch init" in printed.err
-    assert list(workspace.iterdir()) == [tasks]
+
+
+@pytest.mark.parametrize("command", [["run", "--all"], ["resume"]])
+def test_a_ctrl_c_before_the_run_has_begun_is_an_interruption(
+    run: Any, engine: Engine, configured: Path, monkeypatch: pytest.MonkeyPatch, command: list[str]
+):
+    """Exit code 5 in a word, as later: nobody declined anything."""
+
+    def interrupted(_request: RunRequest, _link: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["lorch_actors.actors.orchestrator"], "run_orchestrator", interrupted)
+    printed = run(*command)
+
+    assert printed.code == ExitCode.INTERRUPTED
+    assert printed.err.startswith("lorch: stopped by Ctrl-C\n  `lorch resume` goes on")
 
 
 def test_a_bad_configuration_is_refused_with_all_its_errors(run: Any, engine: Engine, workspace: Path):

@@ -66,6 +66,8 @@ def carry_out(order, link, tell):
             raise Leave(int(code))
         case ["raise"]:
             raise RuntimeError("a bug")
+        case ["interrupt"]:
+            raise KeyboardInterrupt
         case ["stumble"]:
             raise LookupError("another bug")
         case ["settled"]:

@@ -111,6 +111,15 @@ def test_the_same_exception_is_shown_whole_only_once(under_guard):
     assert "LookupError: another bug" in errors
 
 
+def test_a_ctrl_c_in_the_first_moment_is_told(under_guard):
+    """An orchestrator that has no handler for it yet ends the run resumably, and says so."""
+    guarded = under_guard("run")
+    guarded.report()
+    guarded.order("interrupt")
+
+    assert guarded.end() == (5, "lorch: stopped by Ctrl-C; `lorch resume` goes on with a run that has begun\n")
+
+
 def test_an_orchestrator_that_stands_still_is_killed_and_replaced(under_guard):
     """SIGSTOP makes no exit to notice: the missing beats tell."""
     guarded = under_guard("run", limits={"beat_s": 0.5})

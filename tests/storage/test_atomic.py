@@ -65,8 +65,9 @@ def test_the_first_refusal_is_the_one_that_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(disk, "write", _refusing(errno.ENOSPC))
     monkeypatch.setattr(disk, "unlink", _refusing(errno.EIO))
 
-    with pytest.raises(StorageError, match="the disk is full"):
+    with pytest.raises(StorageError, match="the disk is full") as caught:
         write_atomic(tmp_path / "run.json", b"new")
+    assert caught.value.where == str(tmp_path / "run.json")  # the file that is meant, not the temporary one
 
 
 def test_a_document_is_json_with_a_newline(tmp_path):

@@ -103,7 +103,8 @@ def test_write_when_the_disk_is_full(opened):
     with pytest.raises(StorageError) as caught:
         disk.write(fd, b"x")
 
-    assert str(caught.value) == "/dev/full: cannot write: the disk is full\n  Free some space, then `lorch resume`."
+    remedy = "Free some space; `lorch resume` then goes on with a run that has begun."
+    assert str(caught.value) == f"/dev/full: cannot write: the disk is full\n  {remedy}"
     assert caught.value.exit_code == ExitCode.INTERRUPTED
     assert isinstance(caught.value.__cause__, OSError)
 
