@@ -184,7 +184,11 @@ class Supervisor(Actor):
     def _on_worker_died(self, one: Child | None, reason: Crash) -> None:
         if one is None or one.ref is None or one.doomed or self._ending is not None:
             return
-        if self._admit(one, reason):
+        if one.spec.restart is Restart.TEMPORARY:
+            one.wanted = False
+            one.doomed = True
+            self._advance()
+        elif self._admit(one, reason):
             one.cause = str(reason)
             _tell(one.ref, RestartWorker())
 

@@ -1,6 +1,8 @@
 """Running systems for the tests of this room."""
 
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from actor_probes import ManualClock, Probe
@@ -8,6 +10,8 @@ from actor_probes import ManualClock, Probe
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.runtime import Runtime, start_runtime
 from lorch_actors.actors.thread_host import ThreadHost
+
+sys.path.append(str(Path(__file__).parent.parent / "simulation"))  # where the scheduler is
 
 
 @pytest.fixture

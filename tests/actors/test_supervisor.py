@@ -1,10 +1,9 @@
-"""The supervisor, in the shape of OTP's own suite: who is restarted when, in which order, and when it gives up."""
+"""What only a supervisor on threads can show, and its small print; `test_supervision` has what holds everywhere."""
 
 import threading
 
 import pytest
-from actor_probes import PATIENCE_S, HangsInStart, HangsInStop, NeverStops, Obedient, Probe, crash, end_by_shutdown
-from actor_probes import end_normally as end_by_itself
+from actor_probes import PATIENCE_S, HangsInStart, HangsInStop, NeverStops, Obedient, Probe, crash
 
 from lorch_actors.actors.base import Actor
 from lorch_actors.actors.child import (
@@ -12,26 +11,13 @@ from lorch_actors.actors.child import (
     Restart,
     RestartLimitExceeded,
     RestartWindow,
-    Strategy,
     child,
 )
 from lorch_actors.actors.messages import ActorRestarted, Call, Crash, Down, PoisonMessage, Shutdown, Started, WorkerDied
 from lorch_actors.actors.supervisor import Supervisor
 from lorch_actors.actors.tree import start_tree
-from lorch_actors.errors import LockedError
 
 WAIT_MS = PATIENCE_S * 1000
-EXITS = {"normal": end_by_itself, "shutdown": end_by_shutdown, "crash": crash}
-RESTARTED_AFTER = {
-    Restart.PERMANENT: {"normal", "shutdown", "crash"},
-    Restart.TRANSIENT: {"crash"},
-    Restart.TEMPORARY: set(),
-}
-GROUP_RESTART = {
-    Strategy.ONE_FOR_ONE: ["up b"],
-    Strategy.REST_FOR_ONE: ["down c", "up b", "up c"],
-    Strategy.ONE_FOR_ALL: ["down c", "down a", "up a", "up b", "up c"],
-}
 
 
 class Family:
@@ -86,49 +72,6 @@ def family(runtime, log):
         made.stop()
 
 
-def test_children_start_in_order_and_stop_in_reverse(family):
-    """Each starts when the one before it is up; the last one stops first."""
-    family.started(family.child("a"), family.child("b"), family.child("c"))
-
-    assert Shutdown() == family.stop()
-    assert family.events(6) == ["up a", "up b", "up c", "down c", "down b", "down a"]
-
-
-@pytest.mark.parametrize("strategy", list(Strategy))
-@pytest.mark.parametrize("restart", list(Restart))
-@pytest.mark.parametrize("how", list(EXITS))
-def test_who_is_restarted(runtime, log, strategy, restart, how):
-    """{permanent, transient, temporary} x {normal, shutdown, crash} x strategy: exactly OTP's set, in OTP's order."""
-    family = Family(runtime, log, strategy=strategy)
-    family.started(family.child("a"), family.child("b", restart=restart), family.child("c"))
-    assert family.events(3) == ["up a", "up b", "up c"]
-    family.end("b", EXITS[how])
-    expected = ["down b"]
-    left = ["down c", "down a"]
-    if how in RESTARTED_AFTER[restart]:
-        expected += GROUP_RESTART[strategy]
-        left = ["down c", "down b", "down a"]
-    seen = family.events(len(expected))
-    family.settle()
-    family.stop()
-
-    assert expected == seen
-    assert left == family.rest()
-
-
-@pytest.mark.parametrize("strategy", [Strategy.REST_FOR_ONE, Strategy.ONE_FOR_ALL])
-def test_a_temporary_sibling_is_stopped_and_not_restarted(runtime, log, strategy):
-    """A group restart takes a temporary child down and leaves it down."""
-    family = Family(runtime, log, strategy=strategy)
-    family.started(family.child("a"), family.child("b", restart=Restart.TEMPORARY))
-    family.end("a", crash)
-    seen = family.events(5)
-    family.stop()
-
-    assert seen == ["up a", "up b", "down a", "down b", "up a"]
-    assert family.rest() == ["down a"]
-
-
 def test_a_restart_is_reported(family):
     """The name to report to hears who came back, why, and how often."""
     family.started(family.child("a"))
@@ -140,79 +83,12 @@ def test_a_restart_is_reported(family):
         assert "RuntimeError: told to crash" in told.reason
 
 
-def test_a_bystander_does_not_notice(family):
-    """Under one_for_one the neighbours of a crashing actor keep their incarnation and their mailbox."""
-    family.started(family.child("a"), family.child("b"))
-    family.runtime.tell("b", "before")
-    family.end("a", crash)
-    family.runtime.tell("b", "after")
-    family.stop()
-
-    seen = [event for event in family.rest() if "b" in event.split()]
-    assert seen == ["up b", "b before", "b after", "down b"]
-
-
-def test_giving_up_stops_the_children_and_names_the_culprit(family):
-    """One restart too many: everything below stops in reverse order, and the reason goes upwards."""
-    family.started(family.child("a"), family.child("b"), family.child("c"))
-    for _ in range(3):
-        family.end("b", crash)
-        family.news.next()
-    family.runtime.tell("b", crash)
-    reason = family.tree.wait(WAIT_MS)
-
-    assert RestartLimitExceeded is type(reason.exception)
-    assert "top gave up on b: more than 3 restarts in 1 s; the last time: RuntimeError: told to crash" in str(reason)
-    assert family.rest()[-3:] == ["down b", "down c", "down a"]
-
-
-def test_the_window_slides(family, clock):
-    """Restarts that lie further apart than the period never add up."""
-    family.started(family.child("a"))
-    for _ in range(10):
-        family.end("a", crash)
-        family.news.next()
-        clock.advance(501)
-
-    assert Shutdown() == family.stop()
-
-
 def test_the_window_counts_like_otps():
     """Intensity restarts within the period are admitted, one more is not; the edge of the period still counts."""
     window = RestartWindow(2, 100)
 
     assert [window.admit(now) for now in (0, 50, 100)] == [True, True, False]
     assert [window.admit(now) for now in (151, 152)] == [True, False]
-
-
-def test_a_failure_climbs_the_tree(runtime, log):
-    """A supervisor that gives up is a crashed child of the one above, which restarts the whole branch."""
-    family = Family(runtime, log)
-    branch = child(Supervisor, "branch", children=[family.child("a"), family.child("b")], intensity=0, period_ms=1000)
-    family.started(family.child("bystander"), branch)
-    assert family.events(3) == ["up bystander", "up a", "up b"]
-    family.runtime.tell("a", crash)
-
-    assert family.events(4) == ["down a", "down b", "up a", "up b"]
-    told = family.news.next()
-    assert (told.name, "branch gave up on a" in told.reason) == ("branch", True)
-    family.stop()
-    assert family.rest() == ["down b", "down a", "down bystander"]
-
-
-def test_a_first_start_that_is_refused_is_the_failure_of_the_tree(family):
-    """What a child refuses for a reason of its own is not tried again: what was up is stopped, the reason goes up."""
-
-    class Refuses(Obedient):
-        def started(self):
-            raise LockedError("somebody has the ledger")
-
-    family.start(family.child("a"), family.child("b", Refuses), family.child("c"))
-
-    reason = family.tree.wait(WAIT_MS)
-    assert not family.tree.wait_started(0)
-    assert LockedError is type(reason.exception)
-    assert family.rest() == ["up a", "down b", "down a"]
 
 
 def test_a_first_start_that_fails_is_tried_again_and_counts(family):
@@ -258,24 +134,6 @@ def test_a_constructor_that_fails_is_a_failed_start(family):
     family.start(family.child("a", Fails))
 
     assert "no such thing" in str(family.tree.wait(WAIT_MS))
-
-
-def test_a_restart_that_fails_is_tried_again_and_counts(family):
-    """A child that comes up at the third try is kept; each failed try used up one restart."""
-
-    class Shaky(Obedient):
-        def started(self):
-            super().started()
-            if self.context.incarnation in (2, 3):
-                raise RuntimeError("not yet")
-
-    family.started(family.child("a", Shaky))
-    family.runtime.tell("a", crash)
-
-    assert family.events(7) == ["up a", "down a"] * 3 + ["up a"]
-    family.news.next()
-    family.runtime.tell("a", crash)
-    assert RestartLimitExceeded is type(family.tree.wait(WAIT_MS).exception)
 
 
 def test_a_supervisor_that_restarts_without_end(family):
@@ -377,38 +235,6 @@ def test_a_stop_that_hangs_ends_with_the_shutdown_time(family, clock, stubborn):
     assert {"a", "b", "c"} == set(family.ended.take(3))
 
 
-def test_nothing_is_restarted_during_shutdown(family):
-    """A child that crashes while the tree stops stays down."""
-    family.started(family.child("a"), family.child("b", NeverStops))
-    family.tree.stop()
-    assert family.events(3) == ["up a", "up b", "asked to stop b"]
-    family.runtime.tell("a", crash)
-    assert family.ended.next() == "a"
-    family.settle()
-    family.runtime.tell("b", end_by_shutdown)
-
-    assert Shutdown() == family.tree.wait(WAIT_MS)
-    assert family.rest() == ["down a", "down b"]
-
-
-def test_a_crash_during_recovery_leaves_it_no_worse(runtime, log):
-    """While a group restart is under way another member crashes: one restart of all, and everybody is up once."""
-    family = Family(runtime, log, strategy=Strategy.ONE_FOR_ALL)
-    family.started(family.child("a"), family.child("b"), family.child("c", NeverStops))
-    family.runtime.tell("a", crash)
-    assert family.events(5) == ["up a", "up b", "up c", "down a", "asked to stop c"]
-    family.runtime.tell("b", crash)
-    assert family.events(1)[0] == "down b"
-    family.runtime.tell("c", crash)
-
-    assert family.events(4) == ["down c", "up a", "up b", "up c"]
-    assert {"a", "b", "c"} == {family.news.next().name for _ in range(3)}
-    family.tree.stop()
-    assert family.events(1)[0] == "asked to stop c"
-    family.runtime.tell("c", end_by_shutdown)
-    assert Shutdown() == family.tree.wait(WAIT_MS)
-
-
 def test_deaths_of_workers_count_like_restarts(family):
     """The front is told to start the next worker until the intensity is used up."""
 
@@ -432,24 +258,6 @@ def test_a_poisoned_message_ends_the_tree_and_is_named(family):
 
     assert MessagePoisoned is type(reason.exception)
     assert "{'seq': 7}" in str(reason)
-
-
-def test_a_failing_supervisor_takes_its_children_along_before_they_are_replaced(runtime, log):
-    """A bug in a supervisor: its children are asked to stop, and the new ones wait until the names are free."""
-    family = Family(runtime, log)
-    branch = child(Supervisor, "branch", children=[family.child("a", NeverStops)])
-    family.started(branch)
-    family.runtime.tell("branch", "what is this?")
-    assert family.events(2) == ["up a", "asked to stop a"]
-    family.settle()
-    family.runtime.tell("a", end_by_shutdown)
-
-    assert family.events(2) == ["down a", "up a"]
-    assert family.news.next().name == "branch"
-    family.tree.stop()
-    assert family.events(1)[0] == "asked to stop a"
-    family.runtime.tell("a", end_by_shutdown)
-    assert Shutdown() == family.tree.wait(WAIT_MS)
 
 
 def test_reports_of_strangers_and_predecessors_are_ignored(family):
