@@ -79,7 +79,7 @@ def test_a_run_cut_after_any_entry_ends_the_same(remembers, clean):
 @given(
     cuts=st.lists(st.integers(0, 40), min_size=1, max_size=12), clean=st.lists(st.booleans(), min_size=12, max_size=12)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_run_crashed_again_and_again_ends_the_same(cuts, clean):
     """Crashes at random distances, some orderly, change nothing about what is done."""
     whole = reference().play()
@@ -96,7 +96,7 @@ def test_a_run_crashed_again_and_again_ends_the_same(cuts, clean):
 
 
 @given(cuts=st.lists(st.integers(0, 30), min_size=1, max_size=8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_troubled_run_crashed_again_and_again_comes_to_its_end(cuts):
     """Retries, waits, failing tests and crashes together neither hang nor settle a step twice."""
     world = World(script=script(), tasks=TASKS, policy={"max_orchestrator_deaths": 1000, "retry": {"max_attempts": 9}})

@@ -1,0 +1,34 @@
+"""What holds for every test: how tests are shared out among processes, and how long Hypothesis may take."""
+
+import pytest
+from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadScopeScheduling
+
+# How fast examples are made says something of the machine, nothing of the program.
+settings.register_profile("lorch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("lorch")
+
+TOGETHER = (
+    "tests/chaos/",
+    "tests/records/",
+    "tests/runs/test_cuts.py",
+    "tests/runs/test_faults_agents.py",
+    "tests/runs/test_faults_workspace.py",
+    "tests/runs/test_secrets_and_modes.py",
+    "tests/runs/test_wire.py",
+    "tests/test_style.py",
+)
+"""Tests that look at one and the same run, or are too many and too small to be handed out one by one."""
+
+
+class Scheduler(LoadScopeScheduling):
+    """Hands out what belongs together whole, the largest first, and every other test by itself."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config, log):
+    """Schedule with ours."""
+    return Scheduler(config, log)
