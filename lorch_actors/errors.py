@@ -104,6 +104,12 @@ class StorageError(InterruptedRun):
     """The disk refused: full, read-only or broken. Nothing acknowledged is lost; resumable."""
 
 
+class StorageRefused(StorageError):  # noqa: N818
+    """The disk may not be written here, by us or by anybody: read-only, or somebody else's."""
+
+    exit_code = ExitCode.USAGE
+
+
 class LedgerDamaged(LorchError):  # noqa: N818 - the term of the field
     """A ledger is other than it was written. Carries path, line and byte offset in ``where``."""
 

@@ -35,7 +35,7 @@ def _responses(value: Any, path: str, problems: Problems) -> None:
     for action, given in value.items():
         place = f"{path}.{action}"
         if action not in list(Action):
-            problems.add(place, f"no such action{_hint(action, list(Action))}")
+            problems.add(place, f"no such action{_hint(action, [known.value for known in Action])}")
         elif isinstance(given, list):
             if not given:
                 problems.add(place, "the list is empty; it needs at least one response")

@@ -14,7 +14,7 @@ import click
 
 from lorch_actors import __version__
 from lorch_actors.cli.options import global_options
-from lorch_actors.cli.output import print_error
+from lorch_actors.cli.output import discard, print_error
 from lorch_actors.cli.routing import COMMANDS, route
 from lorch_actors.errors import ExitCode, InterruptedRun, LorchError, UsageError
 
@@ -108,6 +108,7 @@ def _invoke(argv: list[str], link: Any) -> int:
 
 def _guarded(argv: list[str], call: Callable[[], int]) -> int:
     """Turn what users can cause into one message and an exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # a name that the console's encoding cannot express must not end a command
@@ -116,7 +117,7 @@ def _guarded(argv: list[str], call: Callable[[], int]) -> int:
         return int(call())
     except BrokenPipeError:
         # whoever read our output has gone; nothing more may be written, not even at interpreter shutdown
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard(sys.stdout)
         return ExitCode.DONE
     except click.exceptions.Exit as end:
         return end.exit_code
@@ -126,6 +127,13 @@ def _guarded(argv: list[str], call: Callable[[], int]) -> int:
         return _shown(argv, _usage_error(error), ExitCode.USAGE)
     except LorchError as error:
         return _shown(argv, error, error.exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Open what is closed of the standard streams, so that no file of ours takes its place and is printed into."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _shown(argv: list[str], error: LorchError, code: ExitCode) -> int:

@@ -189,4 +189,4 @@ def _print(value: Any) -> None:
         output().raw_json(value)
     else:
         text = value if isinstance(value, str) else msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
-        click.echo(text)
+        output().raw(text)

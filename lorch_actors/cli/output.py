@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from msgspec import Struct
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_NAMES: Final[Mapping[int, str]] = {1: "standard output", 2: "standard error"}
 _COLOURS: Final[Mapping[str, int]] = {
     "completed": 32,
     "ok": 32,
@@ -60,6 +61,10 @@ class Output:
 
         _write(sys.stdout, msgspec.json.encode(value).decode())
 
+    def raw(self, text: str) -> None:
+        """Print a text that was asked for, as it is."""
+        _write(sys.stdout, text)
+
     def say(self, text: str) -> None:
         """Print a remark, unless --quiet; on stderr with --json."""
         if not self.quiet:
@@ -90,5 +95,20 @@ def _coloured(text: str, stream: IO[str]) -> str:
 
 
 def _write(stream: IO[str], text: str) -> None:
-    stream.write(text if text.endswith("\n") else f"{text}\n")
-    stream.flush()
+    try:
+        stream.write(text if text.endswith("\n") else f"{text}\n")
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(stream)  # what it holds back would fail once more at the end of the interpreter
+        from lorch_actors.storage.disk import storage_error
+
+        raise storage_error("write", _NAMES.get(stream.fileno(), "the output"), error) from error
+
+
+def discard(stream: IO[str]) -> None:
+    """Let everything that is still written to a standard stream vanish."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)

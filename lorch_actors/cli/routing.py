@@ -85,6 +85,8 @@ def _with_command(argv: list[str]) -> tuple[str, list[str]]:
         if word in {"--help", "--version"}:
             return "", argv
         if word in VALUE_OPTIONS:
+            if at + 1 == len(argv):
+                break  # its value is missing: click says so
             at += 2
         elif word in FLAGS or word.startswith(tuple(f"{name}=" for name in VALUE_OPTIONS)):
             at += 1
@@ -92,7 +94,6 @@ def _with_command(argv: list[str]) -> tuple[str, list[str]]:
             break
         else:
             return word, argv
-    at = min(at, len(argv))
     return "run", [*argv[:at], "run", *argv[at:]]
 
 

@@ -65,7 +65,11 @@ def _make_demo_directory(directory: str) -> None:
         os.makedirs(directory, exist_ok=True)
         is_empty = not os.listdir(directory)
     except OSError as error:
-        raise UsageError(f"no demonstration can be made here: {error.strerror}", where=directory) from error
+        raise UsageError(
+            f"no demonstration can be made here: {error.strerror}",
+            where=directory,
+            remedy="Name another directory with `--demo DIR`.",
+        ) from error
     if not is_empty:
         raise UsageError(
             "a demonstration needs a new or empty directory",

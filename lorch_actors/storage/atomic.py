@@ -25,7 +25,7 @@ def write_atomic(path: Path, data: bytes) -> None:
         disk.replace(temporary, path)
     except StorageError as error:
         _discard(temporary)
-        raise StorageError(error.what, where=os.fsdecode(path), remedy=error.remedy) from error.__cause__
+        raise type(error)(error.what, where=os.fsdecode(path), remedy=error.remedy) from error.__cause__
     except BaseException:
         _discard(temporary)
         raise

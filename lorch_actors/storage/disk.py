@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from lorch_actors.errors import StorageError
+from lorch_actors.errors import StorageError, StorageRefused
 
 StrPath = str | os.PathLike[str]
 
@@ -24,6 +24,7 @@ _OPEN_FLAGS: Final = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
 _GOES_ON: Final = "`lorch resume` then goes on with a run that has begun."
 _FREE_SPACE: Final = f"Free some space; {_GOES_ON}"
+_REFUSALS: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _REASONS: Final[dict[int, tuple[str, str]]] = {
     errno.ENOSPC: ("the disk is full", _FREE_SPACE),
     errno.EDQUOT: ("the disk quota is used up", _FREE_SPACE),
@@ -47,7 +48,8 @@ _REASONS: Final[dict[int, tuple[str, str]]] = {
 def storage_error(deed: str, place: str, error: OSError) -> StorageError:
     """Return the error that says in words which deed the disk refused, where and why."""
     told, remedy = _REASONS.get(error.errno or 0, (error.strerror or str(error), "Look at the disk, then try again."))
-    return StorageError(f"cannot {deed}: {told}", where=place, remedy=remedy)
+    kind = StorageRefused if error.errno in _REFUSALS else StorageError
+    return kind(f"cannot {deed}: {told}", where=place, remedy=remedy)
 
 
 @contextmanager

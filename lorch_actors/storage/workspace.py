@@ -10,7 +10,7 @@ import stat
 from pathlib import Path
 from typing import Final
 
-from lorch_actors.errors import StorageError, UsageError
+from lorch_actors.errors import StorageError, StorageRefused, UsageError
 from lorch_actors.storage import atomic, disk
 
 OWN_DIRECTORIES: Final = ("events", "state", "receipts", "snapshots", "logs", "transcripts", "reviews", "spec_notes")
@@ -139,7 +139,7 @@ def _prepare_directory(path: Path) -> None:
     if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) & 0o077:
         disk.tighten(path)
     if not os.access(path, os.W_OK | os.X_OK):
-        raise StorageError(
+        raise StorageRefused(
             "the workspace cannot be written",
             where=str(path),
             remedy="Check owner and mode, or name another --workspace.",

@@ -56,7 +56,7 @@ def test_all_errors_of_a_script_are_told_at_once_with_their_places():
             ],
             "review": {"match": {"round": 0}, "delay_ms": -1, "error": 5},
             "update_spec": [],
-            "deploy": {},
+            "revew": {},
         },
         "start": [{"type": "flood"}],
         "respones": {},
@@ -81,7 +81,7 @@ def test_all_errors_of_a_script_are_told_at_once_with_their_places():
         "$.responses.review.delay_ms: -1 is not a whole number from 0 to 86400000",
         "$.responses.review.error: 5 is neither a message nor the payload of an error event",
         "$.responses.update_spec: the list is empty; it needs at least one response",
-        "$.responses.deploy: no such action",
+        "$.responses.revew: no such action (did you mean 'review'?)",
         (
             "$.start[0].type: 'flood' cannot happen before a command is read; allowed are "
             "close_stdout, exit, garbage, hang, kill, oversize, slow_stdin, stop_heartbeat"

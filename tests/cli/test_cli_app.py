@@ -99,6 +99,28 @@ def test_a_reader_that_goes_away_is_no_error(workspace: Path):
     assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
 
 
+MAIN = "import sys; from lorch_actors.__main__ import main; sys.exit(main(sys.argv[1:]))"
+
+
+def test_output_that_cannot_be_written_is_one_message(workspace: Path):
+    """`lorch … > file` on a full disk says so, and does not pretend to be done."""
+    with open("/dev/full", "w") as full:
+        argv = [sys.executable, "-c", MAIN, "config", "show"]
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert done.returncode == ExitCode.INTERRUPTED
+    assert done.stderr.startswith("lorch: standard output: cannot write: the disk is full\n")
+    assert len(done.stderr.splitlines()) == 2
+
+
+@pytest.mark.parametrize(("argv", "code"), [(["runs"], 0), (["status"], 2), (["status", "--json"], 2), (["run"], 2)])
+def test_closed_standard_streams_change_no_exit_code(workspace: Path, argv: list[str], code: int):
+    """`>&- 2>&-` of a careless script: nothing can be said, and nothing of ours is written to in their place."""
+    shell = ["sh", "-c", '"$@" >&- 2>&- <&-', "sh", sys.executable, "-c", MAIN, *argv]
+
+    assert subprocess.run(shell).returncode == code
+
+
 def test_help_loads_no_command():
     """Start-up time is a feature: what is not called is not loaded."""
     heavy = "{'msgspec', 'psutil', 'rich', 'pykka', 'filelock', 'cbor2', 'subprocess'}"

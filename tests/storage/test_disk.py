@@ -137,6 +137,17 @@ def test_every_refusal_becomes_a_sentence(tmp_path, opened, monkeypatch, number,
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_place_that_may_not_be_written_is_wrong_usage(tmp_path, monkeypatch, number):
+    """Unlike a full disk, it is no interruption: trying again later changes nothing."""
+    monkeypatch.setattr(os, "mkdir", _refusing(number))
+
+    with pytest.raises(StorageError) as caught:
+        disk.make_directory(tmp_path / "d")
+
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
 @pytest.mark.parametrize(
     "deed",
     [
