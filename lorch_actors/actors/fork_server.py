@@ -2,7 +2,8 @@
 
 The first one is the orchestrator's own younger self, forked before that had a thread: it costs a millisecond. When it
 dies, the next one is a program of its own, since a process with threads must not be forked. Promises: asking never
-blocks; a worker outlives the server it came from; a server is gone when its orchestrator is, also when it stands still.
+blocks; a worker outlives the server it came from; a server that stands still, or never answers, is replaced; a server
+is gone when its orchestrator is, also when it stands still.
 """
 
 import gc
@@ -18,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 from lorch_actors import processes
-from lorch_actors.actors.runtime import Reactor
+from lorch_actors.actors.runtime import Clock, Reactor
 from lorch_actors.actors.worker_process import IGNORED, close_all_but, use_no_input, work
 
 NAME: Final = "lorch-forks"
@@ -29,6 +30,10 @@ _ANSWER_BYTES: Final = 64
 _CONTROL_FD: Final = 0
 """Where a server that is a program of its own finds its socket."""
 _END_MS: Final = 1000
+_LOOK_MS: Final = 200
+"""How often to look at a server that owes an answer: a busy one is left alone, one that was stopped is not."""
+_ANSWER_MAX_MS: Final = 8000
+"""How long an answer may take, whatever the reason: less than what a worker's front has for its start."""
 
 Answer = Callable[["tuple[int, int] | OSError"], object]
 """Called in the reactor's thread: pid and pidfd of a worker, or why there is none. The pidfd is the callee's."""
@@ -43,27 +48,28 @@ class ForkServer:
     def __init__(self, preload: Sequence[str]) -> None:
         self._preload = preload
         self._reactor: Reactor | None = None
-        self._waiting: deque[Answer] = deque()
+        self._clock: Clock | None = None
+        self._waiting: deque[tuple[Answer, int]] = deque()  # with the time of the question
+        self._looking = False
         self._control: socket.socket | None = None
         self.pid: int | None = None
         self._pidfd = -1
         self._begin()
 
-    def attach(self, reactor: Reactor) -> None:
-        """Wait for answers with this reactor."""
+    def attach(self, reactor: Reactor, clock: Clock) -> None:
+        """Wait for answers with this reactor, which goes by this clock."""
         self._reactor = reactor
-        if self._control is not None:
-            reactor.watch_read(self._control.fileno(), self._on_answer, NAME)
+        self._clock = clock
+        self._listen()
+
+    def _listen(self) -> None:
+        if self._reactor is not None and self._control is not None:
+            self._reactor.watch_read(self._control.fileno(), self._on_answer, NAME)
 
     def fork(self, connection: socket.socket, answer: Answer) -> None:
         """Have a worker forked that speaks on this connection, which is closed here; call back when it is there."""
         assert self._reactor is not None
         self._reactor.call_soon(lambda: self._ask(connection, answer), NAME)
-
-    def kill(self) -> None:
-        """End a server that does not answer; who waits for it is told, and the next request goes to another."""
-        assert self._reactor is not None
-        self._reactor.call_soon(self._kill, NAME)
 
     def close(self) -> None:
         """End the server. The reactor must have ended before."""
@@ -80,8 +86,7 @@ class ForkServer:
             self.pid = _fork_oneself(theirs) if alone else _spawn(theirs, self._preload)
         self._pidfd = os.pidfd_open(self.pid)
         self._control.settimeout(0)
-        if self._reactor is not None:
-            self.attach(self._reactor)
+        self._listen()
 
     def _ask(self, connection: socket.socket, answer: Answer) -> None:
         with connection:
@@ -91,7 +96,8 @@ class ForkServer:
             except OSError as error:
                 answer(error)
             else:
-                self._waiting.append(answer)
+                self._waiting.append((answer, self._now_ms()))
+                self._look_later()
             finally:
                 os.close(own_pidfd)
 
@@ -115,13 +121,28 @@ class ForkServer:
             self._give_up()
             return
         number = int.from_bytes(said, "big", signed=True)
-        answer = self._waiting.popleft()
+        answer, _ = self._waiting.popleft()
         answer((number, fds[0]) if fds else OSError(-number, os.strerror(-number)))
 
-    def _kill(self) -> None:
-        if self._control is not None:
+    def _look_later(self) -> None:
+        if self._reactor is not None and not self._looking:
+            self._looking = True
+            self._reactor.call_at(self._now_ms() + _LOOK_MS, self._look, NAME)
+
+    def _look(self) -> None:
+        """End a server that will not answer; who waits for it is told, and the next request goes to another."""
+        self._looking = False
+        if not self._waiting or self.pid is None:
+            return
+        overdue = self._now_ms() >= self._waiting[0][1] + _ANSWER_MAX_MS
+        if overdue or processes.stands_still(self.pid):
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        self._look_later()
+
+    def _now_ms(self) -> int:
+        assert self._clock is not None
+        return self._clock.steady_ms()
 
     def _give_up(self) -> None:
         """Bury a server that has ended, or is to end now that nobody speaks with it any more."""
@@ -139,7 +160,8 @@ class ForkServer:
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOHANG)
         os.close(self._pidfd)
         while self._waiting:
-            self._waiting.popleft()(ConnectionResetError("the fork server has died"))
+            answer, _ = self._waiting.popleft()
+            answer(ConnectionResetError("the fork server has died"))
 
 
 def _fork_oneself(control: socket.socket) -> int:

@@ -25,7 +25,6 @@ from lorch_actors.actors.worker_process import introduction
 from lorch_actors.processes import ProcessIdentity, identify
 
 _CHUNK_BYTES: Final = 256 * 1024
-_LAUNCH_MAX_MS: Final = 2_000  # a worker that is to be killed but has no pid by then: its fork server hangs
 
 
 class ProcessHost:
@@ -33,13 +32,12 @@ class ProcessHost:
 
     def __init__(self, reactor: Reactor, clock: Clock, server: ForkServer) -> None:
         self._reactor = reactor
-        self._clock = clock
         self.server = server
-        server.attach(reactor)
+        server.attach(reactor, clock)
 
     def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> "ProcessLink":
         """Start one; see ``worker.WorkerHost``."""
-        return ProcessLink(name, introduction(name, create), wake, self._reactor, self._clock, self.server)
+        return ProcessLink(name, introduction(name, create), wake, self._reactor, self.server)
 
     def close(self) -> None:
         """End the fork server."""
@@ -55,15 +53,12 @@ class ProcessLink:
         introduction: Frame,
         wake: Callable[[], object],
         reactor: Reactor,
-        clock: Clock,
         server: ForkServer,
     ) -> None:
         self.identity: ProcessIdentity | None = None
         self._name = name
         self._wake = wake
         self._reactor = reactor
-        self._clock = clock
-        self._server = server
         self._reader = FrameReader()
         self._outgoing: deque[memoryview] = deque()
         self._closing = False
@@ -118,9 +113,6 @@ class ProcessLink:
         with self._lock:
             self._kill_wanted = True
             self._kill_now()
-            launching = self._launching
-        if launching:
-            self._reactor.call_at(self._clock.steady_ms() + _LAUNCH_MAX_MS, self._replace_fork_server, self._name)
 
     def release(self, wait_ms: int = 0) -> None:
         """Kill it, wait for its death, close the socket. The pidfd is closed when it is dead."""
@@ -195,12 +187,6 @@ class ProcessLink:
                 self._kill_now()
         self._reactor.watch_process(pidfd, self._on_death, self._name)
         self._wake()
-
-    def _replace_fork_server(self) -> None:
-        with self._lock:
-            launching = self._launching
-        if launching:
-            self._server.kill()
 
     def _kill_now(self) -> None:
         if self._pidfd is not None:

@@ -30,6 +30,7 @@ __all__ = [
     "reap_adopted",
     "set_child_subreaper",
     "set_name",
+    "stands_still",
 ]
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -66,6 +67,12 @@ def is_alive(identity: ProcessIdentity) -> bool:
         return identify(identity.pid) == identity and not proc.has_ended(handle)
     finally:
         os.close(handle)
+
+
+def stands_still(pid: int) -> bool:
+    """Tell whether a process was stopped, by a signal or a debugger; one that is busy or waits was not."""
+    stat = proc.stat(pid)
+    return stat is not None and stat[proc.STATE] in (b"T", b"t")
 
 
 def kill(identity: ProcessIdentity, signal_number: int) -> bool:
