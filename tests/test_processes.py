@@ -156,6 +156,27 @@ def test_descendants_are_found_in_sessions_of_their_own(programs):
     assert len(processes.children(program.pid)) == 1
 
 
+def test_the_kernels_own_lists_tell_the_same(programs):
+    """Of every thread's children, at any depth, in sessions of their own; nothing of who is gone."""
+    code = (
+        "import threading\n"
+        "def other():\n"
+        "    if os.fork() == 0:\n"
+        "        os.setsid()\n"
+        "        if os.fork() == 0:\n"
+        "            ready(); rest()\n"
+        "        ready(); rest()\n"
+        "    rest()\n"
+        "threading.Thread(target=other).start()\n"
+        "ready(); rest()\n"
+    )
+    program, pids = programs.start(code, count=3)
+
+    assert processes.below(program.pid) == set(pids) - {program.pid} == processes.descendants(program.pid)
+    assert processes.nearest(program.pid) == processes.children(program.pid)
+    assert processes.nearest(2**22 + 1) == set()
+
+
 def test_a_parent_that_ends_while_the_table_is_read_hides_nobody(monkeypatch):
     """Its children hang in the air in one look; so there is another."""
     first = {1: 0, 10: 1, 12: 11}

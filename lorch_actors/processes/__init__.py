@@ -12,10 +12,11 @@ from typing import Final, NamedTuple
 
 from lorch_actors.processes import proc
 from lorch_actors.processes.hunt import end_all
-from lorch_actors.processes.proc import children, descendants, environment_marker, marked, parents
+from lorch_actors.processes.proc import below, children, descendants, environment_marker, marked, nearest, parents
 
 __all__ = [
     "ProcessIdentity",
+    "below",
     "boot_id",
     "children",
     "descendants",
@@ -26,6 +27,7 @@ __all__ = [
     "is_alive",
     "kill",
     "marked",
+    "nearest",
     "parents",
     "reap_adopted",
     "set_child_subreaper",

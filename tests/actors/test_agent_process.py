@@ -31,3 +31,26 @@ def test_no_descriptor_left_to_watch_it(runtime: Runtime, tmp_path: Path, monkey
     monkeypatch.undo()
 
     assert processes.marked("LORCH_AGENT_ID", "builder-00000000") == set()
+
+
+def test_who_is_not_below_us_any_more_is_known_by_the_marker(runtime: Runtime, tmp_path: Path) -> None:
+    """An orphan that somebody else has adopted, here whoever stands above this test."""
+    process = AgentProcess(
+        ["/bin/sh", "-c", "setsid sleep 1000 </dev/null >/dev/null 2>&1 & echo $!"],
+        workspace=str(tmp_path),
+        env=dict(os.environ),
+        agent_id="builder-00000001",
+        reactor=runtime.reactor,
+        owner="builder",
+    )
+    os.set_blocking(process.stdout, True)
+    left = processes.identify(int(os.read(process.stdout, 100)))
+    assert os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT) is not None
+    assert left is not None
+    assert left.pid not in processes.below(os.getpid())
+
+    process.end_tree()
+
+    assert not processes.is_alive(left)
+    process.reap()
+    process.release()

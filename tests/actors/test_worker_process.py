@@ -153,6 +153,17 @@ def test_a_paused_writer_is_replaced_and_never_writes_again(runtime, tree, log, 
     assert path.read_text() == "once\n"
 
 
+def test_a_front_that_crashes_leaves_no_worker_that_stands_still(runtime, tree, log):
+    """A stopped worker would hear nothing of the closed socket, and write when it wakes up."""
+    pid = pid_of(runtime)
+    os.kill(pid, signal.SIGSTOP)
+    with watched(pid) as pidfd:
+        runtime.tell("front", lambda actor: 1 // 0)
+
+        assert log.next() == ("hello", {"ready": True})
+        assert ends_in(pidfd, 0)
+
+
 def test_a_killed_peer_corrupts_nothing(runtime, tree, log, tmp_path):
     """A worker that dies in the middle of a frame leaves no damage for the next one."""
     runtime.tell("front", ["kill_half_way", str(tmp_path / "flag")])

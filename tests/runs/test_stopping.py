@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from bench import ROLES, Bench, Running, gone_within
 from cutting import PASSED
@@ -96,6 +97,31 @@ def test_one_second_after_a_kill_nothing_of_the_run_is_alive(tmp_path: Path, vic
     else:
         assert ended.code == 0, ended
     check_completed(there, run_id, ONE)
+
+
+def test_an_agents_tree_is_gone_before_its_command_is_repeated(tmp_path: Path) -> None:
+    """Whatever the dead builder had started could still be writing into the workspace of its successor."""
+    there, grandchildren = sprawling(tmp_path, HANGING)
+    running = there.start()
+    running.until_begun("implement")
+    left = grandchildren_in(grandchildren)
+    of_builder = [at for at, (pid, kind) in enumerate(left) if kind == "marked" and _role_of(pid) == "builder"]
+    tree = [left[at + more][0] for at in of_builder for more in (0, 1)]
+
+    with watching(tree) as handles:
+        assert alive(handles) == len(handles) == 2
+        running.signal("builder", signal.SIGKILL)
+        running.until(r"\] implement \(")
+
+        assert alive(handles) == 0
+
+    ended = running.wait()
+    assert ended.code == 0, ended
+    check_completed(there, there.run_ids[0], ONE)
+
+
+def _role_of(pid: int) -> str:
+    return psutil.Process(pid).environ()["LORCH_AGENT_TYPE"]
 
 
 @pytest.mark.parametrize("words", [["resume"], ["run", "--all", "--new"]])
