@@ -159,7 +159,7 @@ class AgentProcess:
         """Return those of the tree that are below us, who inherit its orphans, and do not change place meanwhile."""
         found = {self.pid} if self._popen.returncode is None else set()
         with _BEGINNING:
-            adopted = processes.nearest(os.getpid()) - _OWNED - helper_pids()
+            adopted = processes.nearest(os.getpid()) - _OWNED
             found |= {pid for pid in adopted if self._is_ours(pid) or _is_stray(pid)}
         return found.union(*map(processes.below, found)) - {os.getpid(), *keep}
 

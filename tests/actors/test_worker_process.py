@@ -164,6 +164,21 @@ def test_a_front_that_crashes_leaves_no_worker_that_stands_still(runtime, tree, 
         assert ends_in(pidfd, 0)
 
 
+def test_a_front_that_hangs_is_cut_off_together_with_its_worker(runtime, tree, log, clock):
+    """Its own thread cannot end the worker any more; whoever cuts it off does."""
+    pid = pid_of(runtime)
+    let_go = threading.Event()
+    with watched(pid) as pidfd:
+        runtime.tell("front", lambda actor: let_go.wait(PATIENCE_S))
+        tree.stop()
+        runtime.directory.find("top").ask(Call(lambda: None), timeout=PATIENCE_S)
+        clock.advance(60_000)
+
+        assert ends_in(pidfd, WAIT_MS)
+        assert not let_go.is_set()
+        let_go.set()
+
+
 def test_a_killed_peer_corrupts_nothing(runtime, tree, log, tmp_path):
     """A worker that dies in the middle of a frame leaves no damage for the next one."""
     runtime.tell("front", ["kill_half_way", str(tmp_path / "flag")])

@@ -5,12 +5,10 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 import pytest
-from promises import Story, well_known
-from reference import Reference
+from promises import story_of_tasks
 
 MEMORY = Path("/dev/shm")
 
@@ -25,18 +23,10 @@ def scratch() -> Iterator[Path]:
     shutil.rmtree(root)
 
 
-@cache
-def _story(tasks: tuple[str, ...]) -> Story:
-    with tempfile.TemporaryDirectory(prefix="lorch-crash-") as directory:
-        reference = Reference(Path(directory, "w"), tasks).make()
-        assert reference.play() == "completed"
-        return well_known(reference)
-
-
 @pytest.fixture
 def story_for():
     """Return what an undisturbed run of these tasks comes to."""
-    return _story
+    return story_of_tasks
 
 
 @pytest.fixture

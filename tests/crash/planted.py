@@ -23,7 +23,7 @@ from lorch_actors.storage.ledger import LedgerFile
 
 @dataclass(frozen=True)
 class Bug:
-    """What is replaced by what, in which function, and which harness has to notice."""
+    """What is replaced by what, in which function, and who has to notice: a harness of this room, or a test."""
 
     name: str
     found_by: str
@@ -31,13 +31,24 @@ class Bug:
     piece: str
     instead: str = "pass"
 
+    @property
+    def suite(self) -> str:
+        """The suite that has to find it, as a path of the tree."""
+        return self.found_by if "::" in self.found_by or "/" in self.found_by else HARNESS_OF[self.found_by]
 
+
+HARNESS_OF = {
+    "power": "tests/crash/test_lying_disk.py",
+    "crash": "tests/crash/test_crash_points.py",
+    "call": "tests/crash/test_nth_call.py",
+    "byte": "tests/crash/test_every_byte.py",
+}
 PLANTED = (
     Bug("the ledger is not synced", "power", LedgerFile.sync, "disk.sync_data(self._fd)"),
     Bug("entries are told before they are synced", "power", ledger_writer._end_of, "file.synced", "file._last"),
     Bug("the ledger's name is not synced", "power", LedgerFile.open, "disk.sync_directory(path.parent)"),
     Bug("a ledger is taken over unsynced", "power", LedgerFile.open, "disk.sync_file(fd)"),
-    Bug("a file is renamed unsynced", "power", atomic.write_atomic, "disk.sync_file(fd)"),
+    Bug("a file is renamed unsynced", "power", atomic._write_whole, "disk.sync_file(fd)"),
     Bug("a rename is not synced", "power", atomic.write_atomic, "disk.sync_directory(path.parent)"),
     Bug("a new directory is not synced", "power", disk.make_directory, "sync_directory(parent)"),
     Bug("the journal is not synced", "power", Journal._append, "disk.sync_data(self._fd)"),
@@ -59,10 +70,21 @@ PLANTED = (
 )
 
 
+def function_of(bug: Bug) -> Any:
+    """Return the plain function that is to have the bug."""
+    return inspect.unwrap(getattr(bug.function, "__func__", bug.function))
+
+
+def changed_source(bug: Bug, source: str) -> str:
+    """Return the source of the function with the bug in it."""
+    assert source.count(bug.piece) == 1, f"{bug.name}: {bug.piece!r} does not stand there once"
+    return source.replace(bug.piece, bug.instead)
+
+
 @contextmanager
 def planted(bug: Bug) -> Iterator[None]:
     """Have the function run with the bug in it, whoever holds it."""
-    function = inspect.unwrap(getattr(bug.function, "__func__", bug.function))
+    function = function_of(bug)
     sound = function.__code__
     function.__code__ = _changed(function, bug)
     try:
@@ -74,9 +96,8 @@ def planted(bug: Bug) -> Iterator[None]:
 def _changed(function: Any, bug: Bug) -> Any:
     source = textwrap.dedent(inspect.getsource(function))
     source = "def changed" + source[source.index("def ") :].removeprefix(f"def {function.__name__}")
-    assert source.count(bug.piece) == 1, f"{bug.name}: {bug.piece!r} does not stand there once"
     free = ", ".join(function.__code__.co_freevars)
-    body = textwrap.indent(source.replace(bug.piece, bug.instead), "    ")
+    body = textwrap.indent(changed_source(bug, source), "    ")
     space: dict[str, Any] = {}
     exec(f"def make({free}):\n{body}\n    return changed", dict(function.__globals__), space)
     return space["make"](*(None for _ in function.__code__.co_freevars)).__code__

@@ -1,7 +1,10 @@
 """What has to hold when a run was recovered from whatever happened to it."""
 
+import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -90,3 +93,12 @@ def well_known(reference: Reference) -> Story:
     assert broken_promises(reference, "completed", told) == []
     assert RUN_ID in reference.ledger.name
     return told
+
+
+@cache
+def story_of_tasks(tasks: tuple[str, ...]) -> Story:
+    """Return what an undisturbed run of these tasks comes to."""
+    with tempfile.TemporaryDirectory(prefix="lorch-crash-") as directory:
+        reference = Reference(Path(directory, "w"), tasks).make()
+        assert reference.play() == "completed"
+        return well_known(reference)

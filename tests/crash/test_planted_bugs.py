@@ -1,110 +1,36 @@
-"""The harnesses of this room have teeth: each planted bug is found by the one that is there for it."""
+"""The suites have teeth: each planted bug is found by the one that is there for it."""
 
-import random
-import shutil
 from pathlib import Path
 
 import pytest
-from crashing import Plan, explore
-from damaging import damages, opened, whole
-from failing import Fault, calls_of, faults, survives
+from finding import HARNESSES, ONE, evidence, found_by
 from planted import PLANTED, Bug, planted
-from powercuts import cut_power, record
-from promises import Story
-from reference import TASKS, Reference
+from planted_tree import IN_THE_TREE, copied_tree, told_by_tests
 
 from lorch_actors.storage.ledger import LedgerFile
 
-ONE = TASKS[:1]
-KILLED_AFTER = (5, 17)
-CALLS_MAX = 400
+ALL = (*PLANTED, *IN_THE_TREE)
+QUICK = (
+    "chains are not compared",
+    "no projection vouches",
+    "a rename is not synced",
+    "a short write is left short",
+    "the backoff has no cap",
+)
 
 
-def violations_by_power(story: Story, root: Path) -> list[str]:
-    """Cut the power of a run, and of runs that take over from one that was killed."""
-    for killed in (0, *KILLED_AFTER):
-        place = root / f"killed-{killed}"
-        place.mkdir()
-        cuts = cut_power(
-            record(place, ONE, killed_after_write=killed), story, place, share=0.5, seed=1, to_the_first=True
-        )
-        if cuts.violations:
-            return cuts.violations
-    return []
-
-
-def violations_by_crash(story: Story, root: Path) -> list[str]:
-    """Kill a run, and its recoveries."""
-    return explore(Plan((0.2, 0.004), 1), story, root, ONE).violations
-
-
-def violations_by_call(story: Story, root: Path) -> list[str]:
-    """Have calls refused, fall short, or be the last."""
-    chosen: list[Fault] = [fault for fault in faults(calls_of(root / "calls", ONE)) if fault.kind != "EMFILE"]
-    random.Random(1).shuffle(chosen)
-    for fault in chosen[:CALLS_MAX]:
-        shutil.rmtree(root / "w", ignore_errors=True)
-        found = survives(fault, story, root / "w", ONE)
-        if found:
-            return found
-    return []
-
-
-def violations_by_byte(_story: Story, root: Path) -> list[str]:
-    """Damage the ledger of a finished run, with and without projections that stand for it."""
-    reference = Reference(root / "w", ONE).make()
-    assert reference.play() == "completed"
-    run = whole(reference)
-    content = reference.ledger.read_bytes()
-    chosen = random.Random(1).sample(list(damages(len(content), (1,))), 300)
-    found = [f"{one}" for one in chosen if one.at < len(content) - 1 and opened(run, one, content) != "refused"]
-    for path in (reference.workspace.run_state, reference.workspace.index, reference.workspace.checkpoint):
-        path.unlink()
-    return found + [f"{one}" for one in chosen if one.mask and opened(run, one, content) not in {"refused", "cut"}]
-
-
-HARNESSES = {
-    "power": violations_by_power,
-    "crash": violations_by_crash,
-    "call": violations_by_call,
-    "byte": violations_by_byte,
-}
-
-
-def found_by(harness: str, story: Story, root: Path) -> list[str]:
-    """Return what the harness finds; one that a bug brings to a fall has found it as well."""
-    root.mkdir()
-    try:
-        return HARNESSES[harness](story, root)
-    except Exception as error:  # noqa: BLE001 - a bug may end the undisturbed run already
-        return [repr(error)]
-
-
-QUICK = ("chains are not compared", "no projection vouches", "a rename is not synced", "a short write is left short")
-
-
-@pytest.mark.parametrize("bug", [bug for bug in PLANTED if bug.name in QUICK], ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(scratch: Path, story_for, no_gc, bug: Bug) -> None:
-    """Some bugs, each by its harness."""
-    story = story_for(ONE)
-
-    with planted(bug):
-        found = found_by(bug.found_by, story, scratch / "bug")
-
-    assert found
+@pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name in QUICK], ids=lambda bug: bug.name)
+def test_a_planted_bug_is_found(scratch: Path, no_gc, bug: Bug) -> None:
+    """Some bugs, each by its suite."""
+    assert evidence(bug, scratch)
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("bug", PLANTED, ids=lambda bug: bug.name)
-def test_every_planted_bug_is_found(scratch: Path, story_for, no_gc, bug: Bug) -> None:
-    """Every bug, each by its harness."""
-    story = story_for(ONE)
-
-    with planted(bug):
-        found = found_by(bug.found_by, story, scratch / "bug")
-
-    assert found
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name not in QUICK], ids=lambda bug: bug.name)
+def test_every_planted_bug_is_found(scratch: Path, no_gc, bug: Bug) -> None:
+    """All others, each by its suite."""
+    assert evidence(bug, scratch)
 
 
 @pytest.mark.long
@@ -113,6 +39,13 @@ def test_every_planted_bug_is_found(scratch: Path, story_for, no_gc, bug: Bug) -
 def test_without_a_bug_nothing_is_found(scratch: Path, story_for, no_gc, harness: str) -> None:
     """What the harnesses find is the bugs, not themselves."""
     assert found_by(harness, story_for(ONE), scratch / "sound") == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_without_a_bug_no_test_fails(scratch: Path) -> None:
+    """What the tests find is the bugs, not the copy of the tree."""
+    assert told_by_tests(copied_tree(scratch / "tree"), *sorted({bug.found_by for bug in IN_THE_TREE})) == []
 
 
 def test_a_bug_is_gone_when_its_time_is_over() -> None:
