@@ -380,7 +380,21 @@ def told_by_tests(root: Path, *selected: str) -> list[str]:
     What a planted bug leaves behind is ended.
     """
     mark = uuid.uuid4().hex
-    command = [sys.executable, "-m", "pytest", "-q", "-rfE", "-x", "-p", "no:cacheprovider", "-m", "", *selected]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-rfE",
+        "-x",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "",
+        *selected,
+    ]
     environment = {**os.environ, "PYTHONPATH": str(root), MARKER: mark}
     try:
         done = subprocess.run(
