@@ -232,9 +232,14 @@ def test_a_fork_server_bears_its_name(runtime, tree, log):
     assert Path(f"/proc/{server_of(runtime)}/comm").read_text() == f"{NAME}\n"
 
 
-def test_the_first_fork_server_is_the_orchestrators_younger_self(runtime, tree, log):
+def test_the_first_fork_server_is_the_orchestrators_younger_self():
     """It starts no interpreter of its own."""
-    own, its = (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (os.getpid(), server_of(runtime)))
+    script = ORCHESTRATOR.format(here=str(Path(__file__).parent))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as orchestrator:
+        worker = int(orchestrator.stdout.readline())
+        server = parent_of(worker)
+        own, its = (Path(f"/proc/{pid}/cmdline").read_bytes() for pid in (orchestrator.pid, server))
+        orchestrator.kill()
 
     assert own == its
 
@@ -326,6 +331,10 @@ def test_a_fork_server_that_never_answers_is_replaced(runtime, tree, log, clock,
     assert log.next() == ("hello", {"ready": True})
 
 
+def parent_of(pid):
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
 @contextmanager
 def starting_worker(runtime, number):
     """Send the fork server a signal and have a worker started by it; yield its pid and a handle on it."""
@@ -381,7 +390,7 @@ def test_workers_are_gone_within_a_second_of_their_orchestrator(busy, fifo):
     with subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE) as orchestrator:
         worker = int(orchestrator.stdout.readline())
         held = os.open(fifo, os.O_WRONLY) if busy else None
-        server = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        server = parent_of(worker)
         with watched(worker) as worker_pidfd, watched(server) as server_pidfd:
             orchestrator.kill()
 
@@ -396,7 +405,7 @@ def test_a_fork_server_that_stands_still_is_gone_with_its_orchestrator():
     script = ORCHESTRATOR.format(here=str(Path(__file__).parent))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as orchestrator:
         worker = int(orchestrator.stdout.readline())
-        server = int(Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[1])
+        server = parent_of(worker)
         with watched(server) as server_pidfd:
             os.kill(server, signal.SIGSTOP)
             orchestrator.kill()
