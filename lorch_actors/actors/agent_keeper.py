@@ -4,10 +4,11 @@ What is said to the process and heard from it is the business of the agent actor
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors.actors.agent_link import AgentLink
 from lorch_actors.actors.agent_log import AgentLog
@@ -28,8 +29,7 @@ DRAIN_MS: Final = 2000
 GRACE_MS: Final = 2000
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Struct, frozen=True):
     """What one agent is started with. env: the whole environment of its process."""
 
     role: AgentRole

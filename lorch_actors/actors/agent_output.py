@@ -4,8 +4,9 @@ A value per line, no I/O: the agent actor appends and writes. Nothing an agent p
 line; what cannot be acted on is kept with the reason.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.framing import OversizeLine
@@ -30,8 +31,7 @@ QUOTE_MAX_BYTES: Final = MESSAGE_MAX_BYTES // 4
 KEPT_MAX_CHARS: Final = 64 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class ToLedger:
+class ToLedger(Struct, frozen=True):
     """Append this; ``urgent`` if somebody waits for it."""
 
     message: Message
@@ -39,8 +39,7 @@ class ToLedger:
     urgent: bool
 
 
-@dataclass(frozen=True, slots=True)
-class ToLog:
+class ToLog(Struct, frozen=True):
     """Keep this in the agent's log. ``bad``: it counts against policy.max_bad_lines."""
 
     note: dict[str, Any]
@@ -50,8 +49,7 @@ class ToLog:
 Heard = ToLedger | ToLog
 
 
-@dataclass
-class Listener:
+class Listener(Struct):
     """Judges the lines of one incarnation.
 
     command: what it was last given. answered: it has sent a terminal event for it. events: how many others so far;

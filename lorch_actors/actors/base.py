@@ -14,11 +14,11 @@ import contextlib
 import reprlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, Final, Self
 from weakref import WeakSet
 
 import pykka
+from msgspec import Struct, field
 from pykka import messages as pykka_messages
 
 from lorch_actors.actors.messages import (
@@ -68,8 +68,7 @@ class Fence:
             action()
 
 
-@dataclass(frozen=True)
-class ActorContext:
+class ActorContext(Struct, frozen=True):
     """What an actor is told when it is created. ``supervisor`` is the name its ``Started`` and ``Down`` go to."""
 
     name: str

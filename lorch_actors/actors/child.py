@@ -5,11 +5,11 @@ The words and their meaning are those of Erlang/OTP's ``supervisor``.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from enum import Enum, StrEnum
 from typing import Any
 
 import pykka
+from msgspec import Struct, field
 
 from lorch_actors.actors.base import Actor, ActorContext, Fence
 from lorch_actors.actors.messages import Crash, Reason
@@ -33,8 +33,7 @@ class Strategy(StrEnum):
     ONE_FOR_ALL = "one_for_all"  # all
 
 
-@dataclass(frozen=True)
-class ChildSpec:
+class ChildSpec(Struct, frozen=True):
     """How to start, restart and stop one child.
 
     ``start`` gets the context and returns the reference without waiting for the actor. A child that has not said
@@ -90,8 +89,7 @@ class Phase(Enum):
     STOPPING = "stopping"
 
 
-@dataclass
-class Child:
+class Child(Struct):
     """What its supervisor knows about a child."""
 
     spec: ChildSpec

@@ -4,10 +4,10 @@ It has no state of its own but the fold, so restarting it means folding again. I
 once as long as `decide` keeps naming it, and whatever a former incarnation gave as well is known by its derived id.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from lorch_actors.actors.base import Actor, ActorContext
@@ -54,8 +54,7 @@ END_MS: Final = 10_000
 RESTARTED: Final = "system.actor_restarted"
 
 
-@dataclass(frozen=True)
-class Score:
+class Score(Struct, frozen=True):
     """What a conductor starts from.
 
     loaded: the run as it was read at the start. opening: the entry that says that this orchestrator has the run now.
@@ -70,13 +69,11 @@ class Score:
     link: GuardianLink
 
 
-@dataclass(frozen=True, slots=True)
-class _Wake:
+class _Wake(Struct, frozen=True):
     """To self: the time has come that `decide` named."""
 
 
-@dataclass(frozen=True, slots=True)
-class _EndOverdue:
+class _EndOverdue(Struct, frozen=True):
     """To self: agents or projections have had long enough to come to their end."""
 
 

@@ -6,10 +6,11 @@ but write and sync: what has arrived while it was syncing is one write and one s
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
@@ -33,8 +34,7 @@ REMEMBERED_IDS: Final = 65_536
 LOCK_WAIT_S: Final = 5.0
 
 
-@dataclass(frozen=True)
-class LedgerPlace:
+class LedgerPlace(Struct, frozen=True):
     """Which ledger, and what has to be in it. ``start``: a place up to which it was read already."""
 
     path: Path
@@ -95,8 +95,7 @@ def _refusal(error: LorchError) -> dict[str, Any]:
     return {"refused": [error.what, error.where, error.remedy]}
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(Struct, frozen=True):
     """An entry that is numbered and sealed but not durable yet."""
 
     entry: Entry
@@ -104,8 +103,7 @@ class _Waiting:
     origin: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class _SyncNow:
+class _SyncNow(Struct, frozen=True):
     """To self: what has waited for a sync has waited long enough."""
 
 

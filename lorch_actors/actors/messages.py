@@ -5,31 +5,29 @@ actors that talk about it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 LATER: Final = True
 """Returned by ``started`` or ``stopping``: not done yet, ``ready`` or ``finish`` will be called."""
 
 
-@dataclass(frozen=True, slots=True)
-class Normal:
+class Normal(Struct, frozen=True):
     """The actor ended of its own accord."""
 
     def __str__(self) -> str:
         return "normal end"
 
 
-@dataclass(frozen=True, slots=True)
-class Shutdown:
+class Shutdown(Struct, frozen=True):
     """The actor ended because it was asked to."""
 
     def __str__(self) -> str:
         return "shutdown"
 
 
-@dataclass(frozen=True, slots=True)
-class Crash:
+class Crash(Struct, frozen=True):
     """The actor ended by an exception; ``message`` is the (shortened) text of what it was handling."""
 
     exception: BaseException
@@ -43,16 +41,14 @@ class Crash:
 Reason = Normal | Shutdown | Crash
 
 
-@dataclass(frozen=True, slots=True)
-class Started:
+class Started(Struct, frozen=True):
     """To the supervisor: the actor is ready for messages."""
 
     name: str
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class Down:
+class Down(Struct, frozen=True):
     """To the supervisor: the actor has ended. Before ``Started`` it means a failed start.
 
     ``discarded`` counts the messages of others that were still in its mailbox.
@@ -64,45 +60,38 @@ class Down:
     discarded: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Stop:
+class Stop(Struct, frozen=True):
     """To an actor: end orderly. What was told before is handled first."""
 
 
-@dataclass(frozen=True, slots=True)
-class Abandon:
+class Abandon(Struct, frozen=True):
     """To an actor that its supervisor has given up on: end without ceremony."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallbackFailed:
+class CallbackFailed(Struct, frozen=True):
     """To the actor that owns a callback of the reactor: it raised, and so does the actor."""
 
     exception: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """To an actor, from itself by way of the reactor or a worker host: run this in your own thread."""
 
     function: Callable[[], object]
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerDied:
+class WorkerDied(Struct, frozen=True):
     """From a process actor to its supervisor: its worker is dead for certain. The answer is ``RestartWorker``."""
 
     name: str
     reason: Crash
 
 
-@dataclass(frozen=True, slots=True)
-class RestartWorker:
+class RestartWorker(Struct, frozen=True):
     """From the supervisor to a process actor: start the next worker."""
 
 
-@dataclass(frozen=True, slots=True)
-class PoisonMessage:
+class PoisonMessage(Struct, frozen=True):
     """From a process actor to its supervisor: its worker has died again and again on this one message."""
 
     name: str
@@ -110,8 +99,7 @@ class PoisonMessage:
     deaths: int
 
 
-@dataclass(frozen=True, slots=True)
-class ActorRestarted:
+class ActorRestarted(Struct, frozen=True):
     """From a supervisor to the name it reports to: an actor or its worker is up again after a failure.
 
     ``count`` is the number of restarts of this name by this supervisor.

@@ -2,7 +2,8 @@
 
 import os
 import time
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from lorch_actors import processes
 from lorch_actors.errors import ExitCode, InterruptedRun
@@ -15,8 +16,7 @@ from lorch_actors.workflow.state import Run
 from lorch_actors.workflow.system import ProcessRef, RunResumed, RunStarted
 
 
-@dataclass(frozen=True)
-class Opening:
+class Opening(Struct, frozen=True):
     """A run that may start. event: the first entry of this orchestrator. loaded: the run so far."""
 
     run_id: str
@@ -29,8 +29,7 @@ class Opening:
     redactor: Redactor
 
 
-@dataclass(frozen=True)
-class Settled:
+class Settled(Struct, frozen=True):
     """There is nothing to do: what to say, and the exit code. ``run``: the one that is over, if one is meant."""
 
     code: ExitCode

@@ -10,9 +10,10 @@ import queue
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors import processes
 from lorch_actors.actors import agent_process, ring
@@ -52,35 +53,29 @@ RESUME: Final = "`lorch resume` goes on with it."
 AT_ONCE_MS: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class SignalCame:
+class SignalCame(Struct, frozen=True):
     """To the main thread: a signal asks for the end."""
 
     number: int
 
 
-@dataclass(frozen=True, slots=True)
-class GuardianLost:
+class GuardianLost(Struct, frozen=True):
     """To the main thread: the guardian has died."""
 
 
-@dataclass(frozen=True, slots=True)
-class TreeEnded:
+class TreeEnded(Struct, frozen=True):
     """To the main thread: the root supervisor is gone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Overdue:
+class Overdue(Struct, frozen=True):
     """To the main thread: the stop has taken too long."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChildEnded:
+class ChildEnded(Struct, frozen=True):
     """To the main thread: some child process ended, perhaps one that was adopted."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
+class Ending(Struct, frozen=True):
     """How a run ended: the exit code, what is to be said of it, and whether there is no time left to stop in order."""
 
     code: ExitCode

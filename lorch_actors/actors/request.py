@@ -1,17 +1,17 @@
 """What `run` and `resume` ask of the orchestrator: a frozen value, so that it can be logged, compared and passed on."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct, field
 
 if TYPE_CHECKING:
     from lorch_actors.protocol.configuration import Configuration
     from lorch_actors.protocol.tasks import TaskSettings
 
 
-@dataclass(frozen=True)
-class RunRequest:
+class RunRequest(Struct, frozen=True):
     """One call of `run` or `resume`.
 
     tasks: what to run, in order, chosen and checked; empty on resume. task_ids, all_tasks, from_file, demo: how they
@@ -39,4 +39,4 @@ class RunRequest:
     quiet: bool = False
     verbose: bool = False
     keep_alive: bool = True
-    closing: Callable[[Any, int], None] = field(default=lambda _run, _code: None, compare=False)
+    closing: Callable[[Any, int], None] = field(default=lambda _run, _code: None)

@@ -1,8 +1,9 @@
 """What goes round the ring: appends one way, durable entries the other. Frozen values, and the names of the actors."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+from msgspec import Struct
 
 from lorch_actors.protocol.messages import AgentRole, Entry, Message
 from lorch_actors.storage.ledger_format import Position
@@ -21,8 +22,7 @@ APPROVER: Final = "approver"
 CONDUCTOR: Final = "conductor"
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(Struct, frozen=True):
     """To the ledger: append this message. It is heard again, as an entry, when it is durable.
 
     compact: its line when it came through a pipe, else it is encoded. origin: who is told how many of its appends have
@@ -35,8 +35,7 @@ class Append:
     urgent: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribe:
+class Subscribe(Struct, frozen=True):
     """To the ledger: tell this name every durable entry from now on that ``wants`` lets through (None: all).
 
     The answer is `Subscribed`; every entry after it comes as `Appended`. What comes before the answer was meant for a
@@ -47,15 +46,13 @@ class Subscribe:
     wants: Callable[[Entry], bool] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Subscribed:
+class Subscribed(Struct, frozen=True):
     """To a subscriber: entries up to this place are durable and in the file; later ones will be told."""
 
     position: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(Struct, frozen=True):
     """To a subscriber: these are durable now, with their lines as they stand in the file; ``end``: after the last.
 
     own: how many appends of the subscriber's own are among what has become durable since the last time.
@@ -67,64 +64,55 @@ class Appended:
     own: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class StartAgent:
+class StartAgent(Struct, frozen=True):
     """To an agent actor: start the next process."""
 
     role: AgentRole
     nth: int
 
 
-@dataclass(frozen=True, slots=True)
-class EndAgent:
+class EndAgent(Struct, frozen=True):
     """To an agent actor: end its process; no further one will be started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(Struct, frozen=True):
     """To the snapshotter: carry out this order; its answer is appended."""
 
     order: Order
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Projected:
+class Projected(Struct, frozen=True):
     """To the conductor: this projection has everything up to that number on disk."""
 
     name: str
     seq: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(Struct, frozen=True):
     """To the main thread: the run is over, and the projections say so."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Halt:
+class Halt(Struct, frozen=True):
     """To the conductor: give no more orders, record why the run stops, then say `Halted`."""
 
     code: str
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class Halted:
+class Halted(Struct, frozen=True):
     """To the main thread: the stop is on record."""
 
     run: Run
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True):
     """To the conductor, from a timer: tell the guardian that the ring is alive."""
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(Struct, frozen=True):
     """To the main thread: the run cannot go on; it stops resumably."""
 
     code: str

@@ -5,10 +5,11 @@ with the same function as everybody. Receipts are written at once, the rest at m
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
@@ -30,8 +31,7 @@ LOCK_WAIT_S: Final = 5.0
 CATCH_UP_ENTRIES: Final = 1000
 
 
-@dataclass(frozen=True)
-class KeeperPlace:
+class KeeperPlace(Struct, frozen=True):
     """Whose state is kept, and where."""
 
     root: Path
@@ -100,13 +100,11 @@ def _catch_up(projector: Projector, upto_seq: int, context: WorkerContext) -> No
         projector.catch_up(min(upto_seq, projector.position.seq + CATCH_UP_ENTRIES))
 
 
-@dataclass(frozen=True, slots=True)
-class _FlushNow:
+class _FlushNow(Struct, frozen=True):
     """To self: run state and index have been behind long enough."""
 
 
-@dataclass(frozen=True, slots=True)
-class FlushAll:
+class FlushAll(Struct, frozen=True):
     """To the keeper: bring everything on disk, with a checkpoint, and tell the conductor."""
 
 

@@ -1,9 +1,9 @@
 """The tree of a run: which actors there are, in which order they start, and what each is given."""
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from lorch_actors.actors import ring
@@ -36,8 +36,7 @@ START_MS = 60_000
 """How long a start may take: a long ledger is folded in it."""
 
 
-@dataclass(frozen=True)
-class RunTree:
+class RunTree(Struct, frozen=True):
     """What the actors of a run are made from."""
 
     workspace: Workspace

@@ -9,8 +9,9 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import Struct, field
 
 from lorch_actors.actors.directory import Directory
 from lorch_actors.actors.messages import CallbackFailed
@@ -127,8 +128,7 @@ class ThreadExecution:
         actor.end()
 
 
-@dataclass
-class Runtime:
+class Runtime(Struct):
     """The parts of one actor system. Build the real one with ``start_runtime``."""
 
     clock: Clock

@@ -6,12 +6,12 @@ under an id derived from the order. Every order may be carried out twice.
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
@@ -51,8 +51,7 @@ _ORDERS: Final[dict[str, type[Any]]] = {
 Progress = Callable[[], None]
 
 
-@dataclass(frozen=True)
-class TreePlace:
+class TreePlace(Struct, frozen=True):
     """Whose tree, and what of it is tracked."""
 
     root: Path

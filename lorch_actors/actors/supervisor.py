@@ -14,10 +14,10 @@ to restart does not hold up the restart of another.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pykka
+from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext, Fence
 from lorch_actors.actors.child import (
@@ -47,23 +47,20 @@ from lorch_actors.actors.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Overdue:
+class _Overdue(Struct, frozen=True):
     """To self: the start or stop of this incarnation has taken too long."""
 
     child: str
     incarnation: int
 
 
-@dataclass(frozen=True, slots=True)
-class _NameFree:
+class _NameFree(Struct, frozen=True):
     """To self: whoever bore the name of this child before has ended."""
 
     child: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Retry:
+class _Retry(Struct, frozen=True):
     """To self: try the failed restart again."""
 
     child: str

@@ -6,9 +6,10 @@ the order sent; a dead link delivers nothing more once ``dead`` has said so; ``k
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from lorch_actors.actors.runtime import Clock
 from lorch_actors.processes import ProcessIdentity
@@ -57,8 +58,7 @@ class FrameKind(IntEnum):
     FAILED = 5  # the exception that ends the worker: {"type", "what", "where", "remedy"}
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(Struct, frozen=True):
     """One frame. ``number`` counts messages from 1 and is 0 where it means nothing."""
 
     kind: FrameKind

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from statistics import linear_regression, median
 from typing import Final, NamedTuple
+
+from msgspec import Struct, field
 
 from lorch_actors.chaos.report import ResourceLine
 from lorch_actors.processes import ProcessIdentity, descendants, identify, proc
@@ -29,8 +30,7 @@ class Sample(NamedTuple):
     processes: int
 
 
-@dataclass
-class Life:
+class Life(Struct):
     """The samples of one process."""
 
     name: str

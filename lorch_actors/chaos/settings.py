@@ -1,8 +1,9 @@
 """What a chaos run is asked for: how long, whom to hurt, and how."""
 
 import random
-from dataclasses import dataclass
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 from lorch_actors.protocol.messages import ROLES
 
@@ -39,8 +40,7 @@ class Card(NamedTuple):
     signal: str
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What is asked for.
 
     kills: so many strikes, or None: strikes for ``duration_s`` seconds. pace_s: shortest and longest time between two.

@@ -4,9 +4,10 @@ import os
 import select
 import signal
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from lorch_actors import processes
 from lorch_actors.actors import fork_server
@@ -37,8 +38,7 @@ def wall_ms() -> float:
     return time.time_ns() / 1e6
 
 
-@dataclass
-class Strike:
+class Strike(Struct):
     """One process hurt. All times in milliseconds since the epoch.
 
     agent_id: of an agent, its incarnation. ended_ms: when the kernel reported its end. grown_ms: when the ledger grew
@@ -53,7 +53,7 @@ class Strike:
     ended_ms: float | None = None
     grown_ms: float | None = None
     pidfd: int | None = None
-    size_bytes: int | None = field(default=None, repr=False)
+    size_bytes: int | None = None
 
     @property
     def is_stopped(self) -> bool:

@@ -2,9 +2,8 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
@@ -19,8 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _KEY: Final = "lorch_actors.settings"
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where a command works: the workspace root and the configuration file, both absolute."""
 
     root: Path

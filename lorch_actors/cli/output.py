@@ -9,8 +9,7 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final, NamedTuple
 
 from lorch_actors.errors import ExitCode, LorchError
 
@@ -40,8 +39,7 @@ def one_line(text: str, limit_chars: int = 200) -> str:
     return joined if len(joined) <= limit_chars else f"{joined[: limit_chars - 1]}…"
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """Where a command prints to. json, quiet, verbose: the flags of that name."""
 
     json: bool = False

@@ -8,9 +8,8 @@ does not understand is left to click to explain.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 COMMANDS: Final = {
     "run": "Run tasks in order, each until it is done or explained.",
@@ -44,8 +43,7 @@ DEMO_DIRECTORIES_MAX: Final = 100
 _RUN_VALUE_OPTIONS: Final = ("--task", "--from", "--on-failure", "--run", "--run-id")
 
 
-@dataclass(frozen=True)
-class Route:
+class Route(NamedTuple):
     """What a command line asks for.
 
     command: the subcommand, or "" when help or the version is asked for. argv: the command line with the subcommand

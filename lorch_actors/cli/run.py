@@ -2,11 +2,11 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from msgspec.structs import replace
 
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.cli.options import Place, global_options, keep_alive, output, place

@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged, StorageError, UsageError
 from lorch_actors.protocol.documents import Index, IndexRow, RunState, RunStatus
@@ -25,8 +25,7 @@ RECENT_IDS: Final = 4096
 _RECEIPT: Final = re.compile(r"step-([0-9]{1,9})\.json")
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """A run as its ledger tells it. ``recent_ids``: of the last messages of our own, against repeats."""
 
     run: Run

@@ -6,11 +6,11 @@ Reads only. A finding names the check that failed, the place, and what is wrong 
 import hashlib
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import Struct, field
 
 from lorch_actors.errors import LedgerDamaged, LorchError, PathRefused, StorageError
 from lorch_actors.protocol.canonical import canonical
@@ -51,8 +51,7 @@ JSON_MAX_BYTES: Final = 64 * 1024 * 1024
 FINDINGS_MAX: Final = 1000
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(Struct, frozen=True):
     """What is wrong: which check says so, where, and what."""
 
     check: str
@@ -60,8 +59,7 @@ class Finding:
     what: str
 
 
-@dataclass
-class _Told:
+class _Told(Struct):
     """What a ledger told, as far as the checks across files need it. is_whole: it holds all that is vouched for."""
 
     run: Run
