@@ -3,15 +3,19 @@
 A run is put under the guardian; everything else is carried out here and now.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from lorch_actors import leave_working_directory
 
 if TYPE_CHECKING:
     from lorch_actors.errors import LorchError
     from lorch_actors.guardian.link import GuardianLink
+
+GARBAGE_THRESHOLD: Final = 50_000
+"""New objects between two looks for cycles; 700 is the default, and imports alone would cause a hundred looks."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _main(arguments: list[str]) -> int:
     leave_working_directory()
+    gc.set_threshold(GARBAGE_THRESHOLD)
     from lorch_actors.cli.routing import route
 
     if not route(arguments).orchestrated:

@@ -125,7 +125,8 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
             workspace.remove_leftovers()
             opening = open_run(request, link, workspace, run_id, process)
             link.beat()
-            end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
+            if request.resume or link.start or held_before:  # else the run is new, and nobody was here before it
+                end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
             if isinstance(opening, Settled) or not opening.loaded.run.started:
                 complete_finished(workspace)
             if isinstance(opening, Settled):
@@ -244,6 +245,7 @@ class Orchestrator:
                 break
         else:
             tree.abandon()
+        self._runtime.close()
         self._end_everything()
         self._link.beat()
 

@@ -87,7 +87,9 @@ class EpollReactor:
         self._thread.start()
 
     def close(self) -> None:
-        """End the thread and forget all watches and timers. The descriptors stay with their owners."""
+        """End the thread and forget all watches and timers, once. The descriptors stay with their owners."""
+        if self._closing:
+            return
         self._closing = True
         self.wake()
         if self._thread.is_alive():

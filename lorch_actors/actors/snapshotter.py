@@ -23,7 +23,7 @@ from lorch_actors.processes import ProcessIdentity
 from lorch_actors.protocol.messages import Event
 from lorch_actors.protocol.parse import decode, encode
 from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.storage import disk, git
+from lorch_actors.storage import disk
 from lorch_actors.storage.artifacts import Mode, verify_artifacts
 from lorch_actors.storage.manifests import drift, manifest, read_manifest, write_manifest
 from lorch_actors.storage.snapshots import capture
@@ -156,6 +156,8 @@ class SnapshotWorker(Worker):
         return ArtifactsRejected(event_seq=order.event_seq, code=first.code, message=message, problems=problems)
 
     def _begin(self, order: BeginBranch, progress: Progress) -> Payload:
+        from lorch_actors.storage import git
+
         try:
             git.begin(self._place.root, self._place.run_id, order.base, progress)
         except GitError as error:
@@ -163,6 +165,8 @@ class SnapshotWorker(Worker):
         return BranchCreated(branch=order.branch, base=order.base)
 
     def _commit(self, order: Commit, progress: Progress) -> Payload:
+        from lorch_actors.storage import git
+
         place = self._place
         try:
             if order.purpose == "set_aside":

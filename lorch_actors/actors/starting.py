@@ -16,7 +16,7 @@ from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded, newest_unfinished, next_steps
-from lorch_actors.storage import disk, git
+from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.storage.ledger import Position
 from lorch_actors.storage.workspace import Workspace
@@ -111,6 +111,8 @@ def planned_tasks(workspace: Workspace, run: Run) -> list[Object]:
 def _git_plan(root: Path, run_id: str, policy: Policy) -> GitPlan:
     if policy.git == "off":
         return GitPlan("off", "policy.git is off")
+    from lorch_actors.storage import git
+
     found = git.examine(root)
     if found.mode == "off":
         return GitPlan("off", found.reason)

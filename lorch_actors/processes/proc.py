@@ -15,6 +15,8 @@ START_TICKS: Final = 19
 """Where a field stands in what `stat` returns (proc_pid_stat(5) counts these four as 3, 4, 5 and 22)."""
 
 _MAX_SCANS: Final = 8
+_STAT_BYTES: Final = 4096
+"""More than a line of /proc/PID/stat can have: 52 numbers and a name of 64 bytes at most."""
 
 
 def pids() -> list[int]:
@@ -119,7 +121,7 @@ def marked(name: str, value: str) -> set[int]:
 
 def stat(pid: int) -> list[bytes] | None:
     """Return the fields of /proc/PID/stat that stand behind the name; None when nobody has this pid."""
-    line = read(f"/proc/{pid}/stat")
+    line = read(f"/proc/{pid}/stat", most_bytes=_STAT_BYTES)
     # The name may hold blanks and parentheses: what counts starts behind the last one.
     return None if not line else line[line.rindex(b")") + 2 :].split()
 
@@ -130,13 +132,18 @@ def group(pid: int) -> int | None:
     return None if fields is None else int(fields[GROUP])
 
 
-def read(path: str) -> bytes | None:
-    """Return what a file of a process says; None when the process is gone or not ours to look at."""
+def read(path: str, most_bytes: int | None = None) -> bytes | None:
+    """Return what a file of a process says; None when the process is gone or not ours to look at.
+
+    most_bytes: of a file that is never longer, and so is read at once.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return None
     try:
+        if most_bytes is not None:
+            return os.read(fd, most_bytes)
         parts = []
         while part := os.read(fd, 65536):
             parts.append(part)

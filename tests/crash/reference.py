@@ -201,7 +201,7 @@ class Witness(Actor):
                 self._acknowledged[position.seq] = position.chain
 
 
-class _Tree(RunTree):
+class _Tree(RunTree, frozen=True, kw_only=True):
     """The run's tree, with scripted agents and a witness."""
 
     reference: "Reference"
@@ -261,8 +261,8 @@ class Reference:
 
     def _play(self, opening: Opening, process: ProcessRef, link: SilentLink) -> str:
         loop = OneThread(self.now_ms)
-        plan = _Tree(self.workspace, opening, process, to_timestamp(self.now_ms), link, None)  # type: ignore[arg-type]
-        object.__setattr__(plan, "reference", self)
+        at = to_timestamp(self.now_ms)
+        plan = _Tree(self.workspace, opening, process, at, link, None, reference=self)  # type: ignore[arg-type]
         heard: list[Any] = []
         loop.runtime.directory.register(ring.MAIN, _Heard(heard))
         try:
