@@ -37,6 +37,7 @@ class FailureCode(StrEnum):
     TESTS_FAILED = "tests_failed"  # tests still fail after policy.test_rounds
     ROUNDS_EXHAUSTED = "rounds_exhausted"  # changes requested more than policy.max_rounds times
     WAIT_EXHAUSTED = "wait_exhausted"  # rate limits wanted more than policy.max_wait_s
+    OVER_BUDGET = "over_budget"  # policy.budget is used up; resumable
     TOO_MANY_REQUESTS = "too_many_requests"  # the agent asked for leave again and again in one command
     ORCHESTRATOR_CRASH_LOOP = "orchestrator_crash_loop"  # died again and again under one command
     SNAPSHOT_FAILED = "snapshot_failed"  # a tracked file cannot be read

@@ -153,7 +153,7 @@ class Conductor(Actor):
     def _advance(self) -> None:
         if self._run.process != self._score.process:
             return  # until the opening is durable
-        if self._ending or self._run.status is not RunStatus.RUNNING:
+        if self._ending or self._run.status is not RunStatus.RUNNING or self._run.stopped is not None:
             self._end()
         elif self._halt is not None:
             self._record_halt(self._halt)

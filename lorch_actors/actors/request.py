@@ -1,6 +1,6 @@
 """What `run` and `resume` ask of the orchestrator: a frozen value, so that it can be logged, compared and passed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,9 @@ class RunRequest(Struct, frozen=True):
 
     tasks: what to run, in order, chosen and checked; empty on resume. task_ids, all_tasks, from_file, demo: how they
     were chosen. run_id: given by the guardian for a new run, by the user on resume, None for the newest unfinished one.
-    on_failure: None when the user leaves it to the workspace. closing: to be called once with the final state of the
-    run (`workflow.state.Run`) and the exit code; it prints the report.
+    on_failure: None when the user leaves it to the workspace. no_wait: forget the limits of accounts. budget: what to
+    change of the budget, by dotted key (``task.usd``); None lifts a limit. closing: to be called once with the final
+    state of the run (`workflow.state.Run`) and the exit code; it prints the report.
     """
 
     workspace: Path
@@ -35,6 +36,8 @@ class RunRequest(Struct, frozen=True):
     if_unfinished: bool = False
     retry_failed: bool = False
     strict_drift: bool = False
+    no_wait: bool = False
+    budget: Mapping[str, float | None] = field(default_factory=dict)
     json: bool = False
     quiet: bool = False
     verbose: bool = False

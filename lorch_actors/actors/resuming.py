@@ -11,7 +11,7 @@ from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.starting import start_run
 from lorch_actors.errors import ConfigError, ExitCode, UsageError
 from lorch_actors.guardian.link import GuardianLink
-from lorch_actors.protocol.configuration import AgentSettings, Configuration
+from lorch_actors.protocol.configuration import AgentSettings, Configuration, with_amounts
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
@@ -87,6 +87,8 @@ def _resumed(
         first_steps=next_steps(workspace, run.tasks),
         retry_failed=request.retry_failed,
         config_changes=changes,
+        budget=_new_budget(run, request),
+        no_wait=request.no_wait,
         process=process,
     )
     snapshot = run.snapshot_settings
@@ -100,6 +102,13 @@ def _resumed(
         exclude=tuple(snapshot.get("exclude", ())),
         redactor=redactor,
     )
+
+
+def _new_budget(run: Run, request: RunRequest) -> Object | None:
+    if not request.budget:
+        return None
+    found: Object = msgspec.to_builtins(with_amounts(run.policy.budget, request.budget))
+    return found
 
 
 def _over(request: RunRequest, link: GuardianLink, run: Run) -> Settled | None:

@@ -36,7 +36,7 @@ deny_command = _command("deny", "deny", "Deny what an agent asks leave for. `lor
 def _answer(where: Place, approval_id: str, run_id: str | None, decision: Decision, reason: str) -> None:
     from lorch_actors.cli.holder import find_holder
     from lorch_actors.cli.run_documents import AnswerDocument
-    from lorch_actors.cli.views import approval_lines, approval_text
+    from lorch_actors.cli.waiting import approval_lines, approval_text
     from lorch_actors.protocol.times import to_timestamp
     from lorch_actors.records import history
     from lorch_actors.storage import approvals
@@ -69,7 +69,7 @@ def _answer(where: Place, approval_id: str, run_id: str | None, decision: Decisi
 
 
 def _not_open(run: "Run", approval_id: str) -> UsageError:
-    from lorch_actors.cli.views import approval_lines
+    from lorch_actors.cli.waiting import approval_lines
 
     open_ = ", ".join(line.approval_id for line in approval_lines(run))
     decided = run.pending is not None and approval_id in run.pending.decided

@@ -14,6 +14,7 @@ from lorch_actors.cli.run_documents import (
     Document,
     FailureBody,
     RunStatus,
+    SpentBody,
     StatusDocument,
     TaskLine,
     TaskStatus,
@@ -235,6 +236,7 @@ class ReportDocument(Document, frozen=True):
     restarts: dict[str, int]
     resumes: int
     branch: str | None
+    spent: SpentBody
     stopped: FailureBody | None
     next: list["NextLine"]
 

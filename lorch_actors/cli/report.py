@@ -3,11 +3,22 @@
 import shlex
 
 from lorch_actors.cli.documents import NextLine, ReportDocument
-from lorch_actors.cli.views import counts, duration, failure_body, failure_text, task_line, task_table, times
+from lorch_actors.cli.views import (
+    counts,
+    duration,
+    failure_body,
+    failure_text,
+    spent_body,
+    spent_text,
+    task_line,
+    task_table,
+    times,
+)
 from lorch_actors.errors import ExitCode
 from lorch_actors.protocol.documents import TaskStatus
 from lorch_actors.protocol.times import from_timestamp
-from lorch_actors.workflow.state import Run
+from lorch_actors.workflow.budget import exhausted
+from lorch_actors.workflow.state import Moment, Run
 
 
 def report(run: Run, code: int, workspace: str, *, here: bool) -> ReportDocument:
@@ -32,6 +43,7 @@ def report(run: Run, code: int, workspace: str, *, here: bool) -> ReportDocument
         restarts=dict(run.restarts),
         resumes=run.resumes,
         branch=run.git.branch if run.git_begun else None,
+        spent=spent_body(run, run.ticked_ms),
         stopped=failure_body(run.stopped),
         next=_next(run, code, workspace, here=here),
     )
@@ -48,7 +60,9 @@ def _next(run: Run, code: int, workspace: str, *, here: bool) -> list[NextLine]:
     lines = []
     failed = [task for task in run.tasks.values() if task.status is TaskStatus.FAILED]
     if code == ExitCode.INTERRUPTED:
-        lines.append(NextLine(command=f"{lorch} resume --run {run.run_id}", does="go on where it stopped"))
+        spent = exhausted(run, run.task, Moment(wall_ms=run.ticked_ms, steady_ms=0))
+        more = f" {spent.more()}" if spent is not None else ""
+        lines.append(NextLine(command=f"{lorch} resume --run {run.run_id}{more}", does="go on where it stopped"))
     elif failed:
         lines.append(
             NextLine(command=f"{lorch} resume --run {run.run_id} --retry-failed", does="try failed tasks anew")
@@ -96,6 +110,8 @@ def report_text(document: ReportDocument) -> str:
     lines = [f"{document.run_id} {headline}: {', '.join(parts)}", "", *task_table(document.tasks), ""]
     sums = (("step", document.steps), ("round", document.rounds), ("attempt", document.attempts))
     lines.append(", ".join(f"{n} {what}" if n == 1 else f"{n} {what}s" for what, n in sums) + f"{_trouble(document)}.")
+    spent = spent_text(document.spent)
+    lines += [f"Spent: {spent}."] if spent else []
     if document.stopped is not None:
         lines.append(f"Stopped: {failure_text(document.stopped)}")
     lines += [f"In {document.workspace}" + (f", branch {document.branch}" if document.branch else "")]

@@ -9,6 +9,7 @@ import click
 from msgspec.structs import replace
 
 from lorch_actors.actors.request import RunRequest
+from lorch_actors.cli.budget import KEYS, amounts, with_budget
 from lorch_actors.cli.options import Place, global_options, keep_alive, output, place
 from lorch_actors.cli.routing import free_demo_directory
 from lorch_actors.errors import ConfigError, UsageError
@@ -30,6 +31,13 @@ TASKS_SHOWN = 20
 @click.option("--demo", is_flag=False, flag_value="", metavar="[DIR]", help="Make a small real project and run it.")
 @click.option("--new", is_flag=True, help="Start anew although an unfinished run exists.")
 @click.option("--on-failure", type=click.Choice(["continue", "stop"]), help="What to do after a failed task.")
+@click.option(
+    "--budget",
+    "budget",
+    multiple=True,
+    metavar="KEY=AMOUNT",
+    help=f"Spend no more than this: {', '.join(KEYS)}.",
+)
 @click.option("--run-id", hidden=True)
 @global_options
 @click.pass_obj
@@ -51,10 +59,14 @@ def run_command(link: Any, /, demo: str | None, run_id: str | None, **options: A
 @click.option("--run", "run_id", metavar="RUN", help="Which run; the newest unfinished one by default.")
 @click.option("--if-unfinished", is_flag=True, help="Say nothing when there is nothing to resume (for cron).")
 @click.option("--retry-failed", is_flag=True, help="Do the failed tasks of a finished run anew.")
+@click.option(
+    "--budget", "budget", multiple=True, metavar="KEY=AMOUNT", help="From now on spend up to this; none is no limit."
+)
+@click.option("--no-wait", is_flag=True, help="Forget the limits that are waited for: they are gone.")
 @click.option("--strict-drift", is_flag=True, help="Refuse when tracked files changed without any step having said so.")
 @global_options
 @click.pass_obj
-def resume_command(link: Any, /, **options: Any) -> int:
+def resume_command(link: Any, /, budget: tuple[str, ...], **options: Any) -> int:
     """Continue an interrupted run with the exact next step.
 
     Tasks, policy and agents are those the run was started with; values of environment variables come from lorch.json.
@@ -64,7 +76,14 @@ def resume_command(link: Any, /, **options: Any) -> int:
     where = place()
     configuration, _ = load_or_default(where)
     request = _with_output(
-        RunRequest(workspace=where.root, config=where.config, configuration=configuration, resume=True, **options)
+        RunRequest(
+            workspace=where.root,
+            config=where.config,
+            configuration=configuration,
+            resume=True,
+            budget=amounts(budget),
+            **options,
+        )
     )
     return _carry_out(request, link)
 
@@ -103,6 +122,7 @@ def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
             "the workspace is not a directory", where=str(where.root), remedy="Create it, or name another."
         )
     configuration, warnings = load(where)
+    configuration = with_budget(configuration, options.pop("budget"))
     from_file = Path(os.path.abspath(options.pop("from_file"))) if options["from_file"] else options.pop("from_file")
     tasks = choose_tasks(
         configuration,

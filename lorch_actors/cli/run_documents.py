@@ -47,7 +47,7 @@ class AgentLine(Document, frozen=True):
 class PendingBody(Document, frozen=True):
     """The command under way. attempt counts from 1.
 
-    waiting_for: the agent's answer, a person's leave, a retry, or verification.
+    waiting_for: the agent's answer, a person's leave, the end of an account's limit, a retry, or verification.
     """
 
     task_id: str
@@ -58,7 +58,7 @@ class PendingBody(Document, frozen=True):
     max_attempts: int
     deliveries: int
     deadline: str
-    waiting_for: Literal["answer", "approval", "retry", "verification"]
+    waiting_for: Literal["answer", "approval", "limit", "retry", "verification"]
     retry_at: str | None
 
 
@@ -88,6 +88,41 @@ class AnswerDocument(Document, frozen=True):
     approval: ApprovalLine
 
 
+class LimitLine(Document, frozen=True):
+    """An account that is not to be used for now. agents: who uses it. wait_s: how long still."""
+
+    account: str
+    agents: list[str]
+    code: str
+    message: str
+    until: str
+    wait_s: float
+
+
+class AmountsBody(Document, frozen=True):
+    """What may be spent; None is any amount."""
+
+    usd: float | None
+    tokens: int | None
+    wall_s: float | None
+
+
+class SpentBody(Document, frozen=True):
+    """What a run has spent, and may. work_s: time worked, waits for limits and people not counted.
+
+    commands: how many were sent. priced, counted: how many of them told their cost, and their tokens.
+    """
+
+    usd: float
+    tokens: int
+    work_s: float
+    commands: int
+    priced: int
+    counted: int
+    budget: AmountsBody
+    task_budget: AmountsBody
+
+
 class HolderBody(Document, frozen=True):
     """Who holds the workspace."""
 
@@ -114,4 +149,6 @@ class StatusDocument(Document, frozen=True):
     resumes: int
     pending: PendingBody | None
     approvals: list[ApprovalLine]
+    limits: list[LimitLine]
+    spent: SpentBody
     stopped: FailureBody | None

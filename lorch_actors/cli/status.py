@@ -1,6 +1,7 @@
 """`status` and `runs`: where a run stands, and which runs there are."""
 
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -42,7 +43,8 @@ def _status(where: Place, run_id: str | None) -> "StatusDocument":
     wanted = run_id if run_id is not None else newest_run(workspace)
     # asked first: a run that ends in between is then shown as ended, not as one that nobody works on
     holder = find_holder(workspace.lock)
-    return status_document(history.load_run(workspace, wanted).run, str(where.root), holder)
+    run = history.load_run(workspace, wanted).run
+    return status_document(run, str(where.root), holder, time.time_ns() // 1_000_000)
 
 
 def newest_run(workspace: "Workspace") -> str:
@@ -70,8 +72,6 @@ def _show_again(text: str, document: "StatusDocument") -> None:
 
 def _wait(seconds: float) -> bool:
     """Wait; return False when the user has had enough."""
-    import time
-
     try:
         time.sleep(seconds)
     except KeyboardInterrupt:

@@ -1,23 +1,29 @@
 """From the state of a run to what is shown of it. Pure: no clock, no file, no terminal."""
 
-import json
-from typing import Literal
-
 from lorch_actors.cli.documents import ArtifactLine, StepLine
-from lorch_actors.cli.output import one_line, visible
+from lorch_actors.cli.output import one_line
 from lorch_actors.cli.run_documents import (
     AgentLine,
-    ApprovalLine,
+    AmountsBody,
     FailureBody,
     HolderBody,
-    PendingBody,
+    SpentBody,
     StatusDocument,
     TaskLine,
 )
+from lorch_actors.cli.waiting import (
+    approval_lines,
+    asking_text,
+    limit_lines,
+    limit_text,
+    pending_body,
+    pending_text,
+)
+from lorch_actors.protocol.configuration import Amounts
 from lorch_actors.protocol.documents import Receipt
 from lorch_actors.protocol.messages import ROLES
-from lorch_actors.protocol.times import to_timestamp
-from lorch_actors.workflow.state import Pending, Run, Task
+from lorch_actors.workflow.budget import MICRO, spent_now
+from lorch_actors.workflow.state import Moment, Run, Task
 from lorch_actors.workflow.system import FailureNote
 
 
@@ -52,75 +58,53 @@ def task_line(task: Task) -> TaskLine:
     )
 
 
-def pending_body(run: Run) -> PendingBody | None:
-    """Return the command under way, if there is one."""
-    task, pending = run.task, run.pending
-    if task is None or pending is None:
-        return None
-    command = pending.command
-    not_before = run.agent(command.to.agent_type).not_before
-    waiting = pending.delivered_to is None and not_before is not None
-    given_round = command.inputs.get("round")
-    asking = any(line.waiting for line in approval_lines(run))
-    return PendingBody(
-        task_id=task.task_id,
-        action=command.action.value,
-        agent=command.to.agent_type,
-        round=given_round if isinstance(given_round, int) else None,
-        attempt=pending.attempt + 1,
-        max_attempts=command.retry.max_attempts,
-        deliveries=pending.deliveries,
-        deadline=command.deadline,
-        waiting_for=_waiting_for(pending, is_waiting=waiting, is_asking=asking),
-        retry_at=to_timestamp(not_before.wall_ms) if waiting and not_before is not None else None,
+def spent_body(run: Run, now_ms: int) -> SpentBody:
+    """Return what the run has spent and may. ``now_ms``: since the epoch; of a run that nobody works on, its end."""
+    spent = spent_now(run, Moment(wall_ms=now_ms, steady_ms=0))
+    budget = run.policy.budget
+    return SpentBody(
+        usd=spent.usd_micro / MICRO,
+        tokens=spent.tokens,
+        work_s=spent.work_ms / 1000,
+        commands=spent.commands,
+        priced=spent.priced,
+        counted=spent.counted,
+        budget=_amounts(budget),
+        task_budget=_amounts(budget.task),
     )
 
 
-def _waiting_for(
-    pending: Pending, *, is_waiting: bool, is_asking: bool
-) -> Literal["answer", "approval", "retry", "verification"]:
-    if pending.answer is not None:
-        return "verification"
-    if is_waiting:
-        return "retry"
-    return "approval" if is_asking else "answer"
+def _amounts(amounts: Amounts) -> AmountsBody:
+    return AmountsBody(usd=amounts.usd, tokens=amounts.tokens, wall_s=amounts.wall_s)
 
 
-def approval_lines(run: Run) -> list[ApprovalLine]:
-    """Return what agents ask leave for and have no answer to."""
-    task, pending = run.task, run.pending
-    if task is None or pending is None:
-        return []
-    return [
-        ApprovalLine(
-            approval_id=one.approval_id,
-            task_id=task.task_id,
-            agent=pending.command.to.agent_type,
-            tool=one.tool,
-            input=one.input,
-            message=one.message,
-            waiting=one.agent_id == pending.delivered_to,
-            until=to_timestamp(one.until.wall_ms) if one.until is not None else None,
-        )
-        for one in pending.approvals.values()
-    ]
+def spent_text(spent: SpentBody) -> str:
+    """Return what was spent for people, empty when nobody told anything and nothing is limited."""
+    limits, told = spent.budget, []
+    if spent.priced or limits.usd is not None:
+        told.append(f"{spent.usd:.2f}{_of(limits.usd)} US dollars{_silent(spent.commands - spent.priced, spent)}")
+    if spent.counted or limits.tokens is not None:
+        told.append(f"{spent.tokens:,}{_of(limits.tokens)} tokens{_silent(spent.commands - spent.counted, spent)}")
+    if limits.wall_s is not None:
+        told.append(f"{spent.work_s:.0f}{_of(limits.wall_s)} seconds of work")
+    return ", ".join(told)
 
 
-def approval_text(approval: ApprovalLine) -> str:
-    """Return in full what is asked for: nobody should allow what he could not read."""
-    given = json.dumps(approval.input, ensure_ascii=False, indent=2) if approval.input else ""
-    words = f" ({visible(approval.message)})" if approval.message else ""
-    return (
-        f"{approval.approval_id}: {approval.agent} asks for {visible(approval.tool)}{words} {visible(given)}".rstrip()
-    )
+def _of(limit: float | None) -> str:
+    return "" if limit is None else f" of {limit:,.10g}"
 
 
-def status_document(run: Run, workspace: str, holder: HolderBody | None) -> StatusDocument:
-    """Return what `status` prints; holder: who holds the workspace now."""
+def _silent(number: int, spent: SpentBody) -> str:
+    return f" (unknown of {number} of {spent.commands} commands)" if number else ""
+
+
+def status_document(run: Run, workspace: str, holder: HolderBody | None, now_ms: int) -> StatusDocument:
+    """Return what `status` prints; holder: who holds the workspace now. ``now_ms``: since the epoch."""
+    active = holder is not None and holder.run_id == run.run_id
     return StatusDocument(
         run_id=run.run_id,
         status=run.status.value,
-        active=holder is not None and holder.run_id == run.run_id,
+        active=active,
         workspace=workspace,
         holder=holder,
         started_at=run.started_at,
@@ -136,8 +120,10 @@ def status_document(run: Run, workspace: str, holder: HolderBody | None) -> Stat
         ],
         restarts=dict(run.restarts),
         resumes=run.resumes,
-        pending=pending_body(run),
+        pending=pending_body(run, now_ms),
         approvals=approval_lines(run),
+        limits=limit_lines(run, now_ms) if run.completed_at is None else [],
+        spent=spent_body(run, now_ms if active else run.ticked_ms),
         stopped=failure_body(run.stopped),
     )
 
@@ -146,9 +132,13 @@ def status_text(status: StatusDocument) -> str:
     """Return the status for people."""
     lines = [_headline(status), "", *task_table(status.tasks)]
     if status.pending is not None:
-        lines += ["", f"Under way: {_pending_text(status.pending)}"]
+        lines += ["", f"Under way: {pending_text(status.pending)}"]
+    lines += [f"Limited:   {limit_text(limit)}" for limit in status.limits]
+    spent = spent_text(status.spent)
+    if spent:
+        lines.append(f"Spent:     {spent}")
     for approval in status.approvals:
-        lines += ["", *_asking(approval)]
+        lines += ["", *asking_text(approval)]
     up = [f"{agent.agent} {'up' if agent.up else 'down'}" for agent in status.agents]
     if up and status.active:
         lines.append(f"Agents:    {', '.join(up)}")
@@ -169,30 +159,6 @@ def _headline(status: StatusDocument) -> str:
     else:
         how = f"interrupted: {one_line(status.stopped.message)}" if status.stopped is not None else "interrupted"
     return f"{status.run_id}  {how}  (started {status.started_at or 'never'})"
-
-
-def _asking(approval: ApprovalLine) -> list[str]:
-    name = approval.approval_id
-    if not approval.waiting:
-        how = "will ask again when its command is sent again; an answer counts until then"
-    else:
-        how = f"waits for an answer until {approval.until}" if approval.until else "waits for an answer"
-    return [approval_text(approval), f"  {how}: `lorch approve {name}` or `lorch deny {name}`"]
-
-
-def _pending_text(pending: PendingBody) -> str:
-    text = f"{pending.action} of {pending.task_id} with {pending.agent}"
-    text += f", round {pending.round}" if pending.round is not None else ""
-    text += f", attempt {pending.attempt} of {pending.max_attempts}"
-    match pending.waiting_for:
-        case "retry":
-            return f"{text}, to be sent again at {pending.retry_at}"
-        case "approval":
-            return f"{text}, asks for leave; its deadline stands still"
-        case "verification":
-            return f"{text}, its artifacts are being checked"
-        case _:
-            return f"{text}, until {pending.deadline}"
 
 
 def task_table(tasks: list[TaskLine]) -> list[str]:

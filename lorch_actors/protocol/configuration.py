@@ -6,7 +6,7 @@ lorch 1.5 works unchanged, also with the comments that people keep in it under n
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -73,6 +73,23 @@ class Budget(Amounts, frozen=True):
     """What a run may spend in all, and in it each ``task``."""
 
     task: Amounts = Amounts()
+
+
+def with_amounts(budget: Budget, changes: Mapping[str, float | None]) -> Budget:
+    """Return the budget with these amounts changed, by their dotted keys below ``policy.budget``; None lifts one.
+
+    Raises ConfigError for what is no such amount.
+    """
+    document: dict[str, Any] = msgspec.to_builtins(budget)
+    for key, amount in changes.items():
+        *path, name = key.split(".")
+        place = document["task"] if path else document
+        place[name] = int(amount) if amount is not None and amount.is_integer() else amount
+    checker = Checker()
+    found = checker.check(Budget, document, "budget")
+    raise_errors(checker.errors, "--budget")
+    assert isinstance(found, Budget), "no errors, so it is one"
+    return found
 
 
 class Policy(_Section, frozen=True):

@@ -133,7 +133,7 @@ def _between(asked_at: str | None, answered_at: str) -> int:
 
 def _going_on(pending: Pending, told: Told) -> Pending:
     """Let the clock of the deadline go on where it stopped, when the last open request is answered."""
-    if open_requests(pending) or not pending.paused_at_ms:
+    if pending.open_requests or not pending.paused_at_ms:
         return pending
     stood_ms = max(0, told.heard_ms - pending.paused_at_ms)
     return replace(pending, delivered_ms=pending.delivered_ms and pending.delivered_ms + stood_ms, paused_at_ms=0)
@@ -148,14 +148,9 @@ MEANINGS: Final[dict[type[Payload], Meaning]] = {
 # -- what comes next --------------------------------------------------------------------------------------------
 
 
-def open_requests(pending: Pending) -> list[Approval]:
-    """Return what the process that has the command waits for."""
-    return [one for one in pending.approvals.values() if one.agent_id == pending.delivered_to]
-
-
 def answers(run: Run, task: Task, pending: Pending, now: Moment) -> Decision | None:
     """Return what to do about open requests, None when there are none."""
-    open_ = open_requests(pending)
+    open_ = pending.open_requests
     if not open_:
         return None
     orders = tuple(_next(run, task, pending, approval, now) for approval in open_)

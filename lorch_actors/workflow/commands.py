@@ -21,6 +21,7 @@ from lorch_actors.protocol.messages import (
     Version,
 )
 from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.workflow import budget
 from lorch_actors.workflow.keys import idempotency_key
 from lorch_actors.workflow.state import Moment, Run, Step, Task
 
@@ -68,9 +69,10 @@ def first_delivery(
         inputs=inputs,
         expected_outputs=outputs,
         version=Version(task.snapshot_id),
-        deadline=to_timestamp(now.wall_ms + round(timeout_s(run, role, step.action) * 1000)),
+        deadline=_deadline(run, task, role, step.action, now),
         retry=Retry(0, run.policy.retry.max_attempts),
         priority=priority if isinstance(priority, int) and priority >= 0 else 0,
+        budget=budget.reserved(run, task, now),
     )
     return command, spilled
 
@@ -85,9 +87,16 @@ def next_delivery(run: Run, task: Task, now: Moment, incarnation: str) -> Comman
         command,
         message_id=command_message_id(command.correlation_id, pending.deliveries + 1),
         to=Recipient(role, incarnation),
-        deadline=to_timestamp(now.wall_ms + round(timeout_s(run, role, command.action) * 1000)),
+        deadline=_deadline(run, task, role, command.action, now),
         retry=Retry(pending.attempt, command.retry.max_attempts),
+        budget=budget.reserved(run, task, now),
     )
+
+
+def _deadline(run: Run, task: Task, role: str, action: str, now: Moment) -> str:
+    limit_ms = round(timeout_s(run, role, action) * 1000)
+    left_ms = budget.left_ms(run, task, now)
+    return to_timestamp(now.wall_ms + (limit_ms if left_ms is None else min(limit_ms, left_ms)))
 
 
 def _inputs(run: Run, task: Task, step: Step) -> tuple[Object, RequestFile | None]:

@@ -11,6 +11,7 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.documents import ClaimedArtifact, RunStatus, TaskStatus
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole, Event
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
+from lorch_actors.workflow import accounts, budget
 from lorch_actors.workflow.approvals import answers
 from lorch_actors.workflow.commands import first_delivery, next_delivery, timeout_s
 from lorch_actors.workflow.losses import after_idle_death, after_loss
@@ -33,6 +34,7 @@ from lorch_actors.workflow.system import (
     CommitIntended,
     FailureNote,
     RunFinished,
+    RunStopped,
     SnapshotRequested,
     TaskDeclared,
     TaskFinished,
@@ -59,6 +61,9 @@ def decide(run: Run, now: Moment, draw: float) -> Decision:
     broken = next((run.agent(role).broken for role in LOOP_ROLES if run.agent(role).broken), None)
     if broken is not None:
         return _give_up(run, task, broken, now)
+    stop = _stop(run, task, now)
+    if stop is not None:
+        return stop
     starts = _eager_starts(run)
     if task.snapshot_id is None:
         ask = _append(run, task, SnapshotRequested(), now)
@@ -93,10 +98,38 @@ def _next_task(run: Run, now: Moment) -> Decision:
     if task is None:
         status = RunStatus.FAILED if failed or run.git_failure else RunStatus.COMPLETED
         return Decision((_append_for_run(run, RunFinished(status), now, run.resumes),))
+    spent = budget.used_up(run, None, now) or accounts.not_worth_waiting(run, LOOP_ROLES, now)
+    if spent is not None:
+        return _stopping(run, spent, now)
     first_step = max(task.next_step, run.first_steps.get(task.task_id, 1))
     title = task.declared.get("title")
     started = TaskStarted(first_step, title if isinstance(title, str) else "")
     return Decision((_append(run, task, started, now), *_eager_starts(run)))
+
+
+def _stop(run: Run, task: Task, now: Moment) -> Decision | None:
+    """Stop, resumably, when there is nothing to go on with: no budget, or an account nobody may wait for.
+
+    What is under way is let come to its end, unless it is its time that is used up.
+    """
+    pending = task.pending
+    if pending is not None and (pending.answer is not None or pending.loss is not None):
+        is_over = pending.loss is not None and pending.loss.code == FailureCode.OVER_BUDGET
+        spent = budget.used_up(run, task, now) if is_over else None
+        return _stopping(run, spent, now) if spent is not None else None
+    if pending is not None and pending.delivered_to is not None:
+        is_late = budget.left_ms(run, task, now) == 0
+        spent = budget.used_up(run, task, now) if is_late else None
+        return _stopping(run, spent, now) if spent is not None else None
+    if pending is None and task.step is None:
+        return None
+    action = pending.command.action if pending is not None else task.step.action  # type: ignore[union-attr]
+    why = budget.used_up(run, task, now) or accounts.not_worth_waiting(run, (ROLE_OF_ACTION[action],), now)
+    return _stopping(run, why, now) if why is not None else None
+
+
+def _stopping(run: Run, why: FailureNote, now: Moment) -> Decision:
+    return Decision((_append_for_run(run, RunStopped(run.resumes, why.code, why.message), now, run.resumes),))
 
 
 def _eager_starts(run: Run) -> tuple[Order, ...]:
@@ -126,6 +159,9 @@ def _step(run: Run, task: Task, now: Moment, draw: float) -> Decision:
 
 def _deliver(run: Run, task: Task, role: AgentRole, now: Moment, draw: float) -> Decision:
     agent = run.agent(role)
+    limited_ms = accounts.wait_ms(run, role, now)
+    if limited_ms > 0 and agent.loss is None:
+        return Decision(wake_after_ms=limited_ms)
     if agent.up is None or agent.ending:
         if agent.up is not None:
             return NOTHING  # until its exit is in the ledger
@@ -155,7 +191,8 @@ def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decisi
     else:  # delivered before this conductor was there: only the wall knows when
         left_ms = min(limit_ms, from_timestamp(command.deadline) - now.wall_ms)
     if left_ms > 0:
-        return Decision(wake_after_ms=left_ms)
+        budget_ms = budget.left_ms(run, task, now)
+        return Decision(wake_after_ms=left_ms if budget_ms is None else min(left_ms, budget_ms))
     assert pending.delivered_to is not None
     message = f"no answer to {command.action} within {limit_s:g} s; agents.{role}.timeouts_s.{command.action} sets it"
     note = CommandTimedOut(pending.delivered_to, pending.deliveries, message)

@@ -21,7 +21,7 @@ from lorch_actors.protocol.messages import (
     Heartbeat,
     Log,
 )
-from lorch_actors.workflow import approvals, fold_agents, fold_run
+from lorch_actors.workflow import approvals, budget, fold_agents, fold_run
 from lorch_actors.workflow.judging import next_after, objection
 from lorch_actors.workflow.payloads import Payload, payload_of
 from lorch_actors.workflow.state import (
@@ -37,7 +37,7 @@ from lorch_actors.workflow.state import (
     with_pending,
     with_task,
 )
-from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, CommandTimedOut
+from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, CommandTimedOut, RunResumed, RunStarted
 
 
 def fold(run: Run, entry: Entry) -> Run:
@@ -56,8 +56,11 @@ def fold(run: Run, entry: Entry) -> Run:
         return run
     kind, meaning = known
     note = payload_of(message, kind)
+    if note is None:
+        return run
     told = Told(message.task_id, message.correlation_id, message.occurred_at, entry.heard_ms)
-    return run if note is None else meaning(run, note, told)
+    run = budget.ticked(run, message.occurred_at, is_opening=isinstance(note, RunStarted | RunResumed))
+    return meaning(run, note, told)
 
 
 def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
@@ -80,7 +83,7 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
         loss=None,
     )
     task = replace(task, pending=pending, stage=STAGE_OF[command.action], attempts=task.attempts + 1)
-    return replace(with_task(run, task), last_command_id=command.message_id)
+    return budget.sent(replace(with_task(run, task), last_command_id=command.message_id))
 
 
 def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
@@ -97,6 +100,7 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
         pending = approvals.requested(pending, event, entry)
     if not terminal or pending.answer is not None or pending.loss is not None:
         return with_task(run, replace(task, pending=pending))
+    run = budget.told(run, event)
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
     if event.event == "error":
         # who is asked to go may well complain about it

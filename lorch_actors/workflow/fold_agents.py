@@ -7,6 +7,7 @@ from msgspec.structs import replace
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.messages import ROLE_OF_ACTION
 from lorch_actors.protocol.times import from_timestamp
+from lorch_actors.workflow.accounts import limited
 from lorch_actors.workflow.payloads import Payload
 from lorch_actors.workflow.state import (
     Agent,
@@ -133,7 +134,8 @@ def _retry_scheduled(run: Run, note: RetryScheduled, told: Told) -> Run:
         )
         run = with_pending(run, pending)
     run = replace(run, restarts={**run.restarts, role: run.restarts.get(role, 0) + 1})
-    return with_agent(run, role, agent)
+    run = with_agent(run, role, agent)
+    return run if note.limit is None else limited(run, role, note.limit, told)
 
 
 def _command_failed(run: Run, note: CommandFailed, told: Told) -> Run:
@@ -141,6 +143,8 @@ def _command_failed(run: Run, note: CommandFailed, told: Told) -> Run:
     if task is None or told.task_id != task.task_id or task.ended:
         return run
     task = replace(task, ended=True, failure=note.failure)
+    if note.limit is not None and note.failure.agent is not None:
+        run = limited(run, note.failure.agent, note.limit, told)
     for role, agent in run.agents.items():
         if agent.up is not None and agent.up == note.agent_id:
             run = with_agent(run, role, replace(agent, ending=True))

@@ -6,12 +6,12 @@ import msgspec
 from msgspec.structs import replace
 
 from lorch_actors.errors import FailureCode
-from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.configuration import Budget, Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action
-from lorch_actors.protocol.times import from_timestamp
+from lorch_actors.workflow.accounts import on_this_clock, resumed
 from lorch_actors.workflow.payloads import Payload
-from lorch_actors.workflow.state import Agent, Meaning, NotBefore, Run, Step, Task, TaskCommit, Told, with_task
+from lorch_actors.workflow.state import Agent, Meaning, Run, Step, Task, TaskCommit, Told, with_pending, with_task
 from lorch_actors.workflow.system import (
     BranchCreated,
     CommitFailed,
@@ -79,6 +79,7 @@ def _task_started(run: Run, note: TaskStarted, told: Told) -> Run:
         step=step,
         rounds=step.round if step else task.rounds,
         started_at=task.started_at or told.occurred_at,
+        spent_before=run.spent,
     )
     # What went wrong under the task before says nothing about this one.
     agents = {role: replace(agent, restarts=0) for role, agent in run.agents.items()}
@@ -93,22 +94,30 @@ def _numbered(task: Task, first_step: int) -> Task:
 
 
 def _run_resumed(run: Run, note: RunResumed, told: Told) -> Run:
-    agents = {role: Agent(restarts=a.restarts, not_before=_still_to_wait(a, told)) for role, a in run.agents.items()}
+    agents = {role: _restarted(agent, told) for role, agent in run.agents.items()}
     clean = run.stopped is not None
     run = replace(run, agents=agents, resumes=note.nth, process=note.process, stopped=None, drift_due=True)
-    run = replace(run, first_steps=note.first_steps)
+    run = replace(
+        resumed(run, told, no_wait=note.no_wait), first_steps=note.first_steps, policy=_with_budget(run, note)
+    )
     tasks = {task_id: _resumed(task, run, clean=clean) for task_id, task in run.tasks.items()}
     run = replace(run, tasks=tasks)
     return _retrying(run) if note.retry_failed and run.status is RunStatus.FAILED else run
 
 
-def _still_to_wait(agent: Agent, told: Told) -> NotBefore | None:
-    """Return the wait of an earlier process on this one's steady clock: never longer than it was decided to be."""
-    until = agent.not_before
-    if until is None or not told.heard_ms:
-        return until and replace(until, steady_ms=None)
-    left_ms = max(0, until.wall_ms - from_timestamp(told.occurred_at))
-    return replace(until, steady_ms=told.heard_ms + min(left_ms, until.delay_ms))
+def _restarted(agent: Agent, told: Told) -> Agent:
+    not_before = on_this_clock(agent.not_before, told) if agent.not_before is not None else None
+    return Agent(restarts=agent.restarts, not_before=not_before)
+
+
+def _with_budget(run: Run, note: RunResumed) -> Policy:
+    """Return the policy with the budget that was given to the resume, if it is one."""
+    if note.budget is None:
+        return run.policy
+    try:
+        return replace(run.policy, budget=msgspec.convert(note.budget, Budget))
+    except msgspec.ValidationError:
+        return run.policy
 
 
 def _resumed(task: Task, run: Run, *, clean: bool) -> Task:
@@ -154,6 +163,10 @@ def _anew(task: Task) -> Task:
 
 
 def _run_stopped(run: Run, note: RunStopped, _told: Told) -> Run:
+    pending = run.pending
+    if note.code == FailureCode.OVER_BUDGET and pending is not None and pending.loss is not None:
+        # that the agent had to stop for it is no failure of the command
+        run = with_pending(run, replace(pending, loss=None))
     return replace(run, stopped=FailureNote(note.code, note.message))
 
 

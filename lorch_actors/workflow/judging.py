@@ -8,6 +8,7 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.documents import TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Event, Object
 from lorch_actors.protocol.times import from_timestamp
+from lorch_actors.workflow.accounts import told_account
 from lorch_actors.workflow.state import Loss, Step, Task
 from lorch_actors.workflow.system import FailureNote
 
@@ -52,7 +53,7 @@ def _loss_of_error(payload: Object, agent: str) -> Loss:
     wait_ms, until_ms = _wish(payload)
     if (told and True not in told) or wait_ms is until_ms is None:
         return loss
-    return msgspec.structs.replace(loss, fatal=False, wait_ms=wait_ms, until_ms=until_ms)
+    return msgspec.structs.replace(loss, fatal=False, wait_ms=wait_ms, until_ms=until_ms, account=told_account(payload))
 
 
 def _wish(payload: Object) -> tuple[int | None, int | None]:

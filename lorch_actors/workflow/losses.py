@@ -6,10 +6,11 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Backoff
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole
 from lorch_actors.protocol.times import to_timestamp
+from lorch_actors.workflow.accounts import account_of
 from lorch_actors.workflow.orders import Append
 from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Loss, Moment, Pending, Run, Task
-from lorch_actors.workflow.system import CommandFailed, FailureNote, RetryScheduled
+from lorch_actors.workflow.system import CommandFailed, FailureNote, LimitNote, RetryScheduled
 
 WAIT_FLOOR_MAX_MS: Final = 60_000
 
@@ -20,8 +21,9 @@ def after_loss(run: Run, task: Task, pending: Pending, loss: Loss, now: Moment, 
     attempt = pending.attempt + (1 if loss.counted else 0)
     wished_ms = max(_wished_ms(loss, now), _patience_ms(pending))
     failure = _verdict(run, pending, loss, role, attempt, wished_ms)
+    limit = None if loss.counted or loss.fatal else _limit(run, role, loss, wished_ms, now)
     if failure is not None:
-        note: Payload = CommandFailed(failure, _alive(run, role, pending))
+        note: Payload = CommandFailed(failure, _alive(run, role, pending), limit)
     else:
         delay_ms = (
             wished_ms if not loss.counted else backoff_ms(run.policy.retry.backoff, run.agent(role).restarts, draw)
@@ -35,8 +37,14 @@ def after_loss(run: Run, task: Task, pending: Pending, loss: Loss, now: Moment, 
             message=loss.message,
             agent_id=_alive(run, role, pending),
             waited_ms=0 if loss.counted else max(1, delay_ms),
+            limit=limit,
         )
     return _append(run, task, note, now, pending.command.correlation_id, pending.deliveries)
+
+
+def _limit(run: Run, role: AgentRole, loss: Loss, wait_ms: int, now: Moment) -> LimitNote:
+    until = to_timestamp(now.wall_ms + wait_ms)
+    return LimitNote(loss.account or account_of(run, role), until, wait_ms, loss.code, loss.message)
 
 
 def after_idle_death(run: Run, task: Task, role: AgentRole, loss: Loss, now: Moment, draw: float) -> Append:

@@ -74,7 +74,7 @@ class Loss(Struct, frozen=True, omit_defaults=True):
     """A delivery that came to nothing.
 
     fatal: no retry. wait_ms, until_ms: how long (or until when, since the epoch) the agent wants to be left alone; a
-    loss with such a wish costs no attempt.
+    loss with such a wish costs no attempt. account: whose limit it is, if the agent says so.
     """
 
     code: str
@@ -82,6 +82,7 @@ class Loss(Struct, frozen=True, omit_defaults=True):
     fatal: bool = False
     wait_ms: int | None = None
     until_ms: int | None = None
+    account: str = ""
 
     @property
     def counted(self) -> bool:
@@ -98,6 +99,30 @@ class Answer(Struct, frozen=True, omit_defaults=True):
     seq: int
     event: Event
     objection: Loss | None = None
+
+
+class Limit(Struct, frozen=True, omit_defaults=True):
+    """An account is not to be used for a while. role: who ran into it, with which code and words. since: RFC 3339."""
+
+    until: NotBefore
+    since: str
+    role: str
+    code: str
+    message: str
+
+
+class Spent(Struct, frozen=True, omit_defaults=True):
+    """What has been spent: millionths of a US dollar, tokens, and time that was worked.
+
+    commands: how many were sent. priced, counted: how many of them told their cost, and their tokens.
+    """
+
+    usd_micro: int = 0
+    tokens: int = 0
+    commands: int = 0
+    priced: int = 0
+    counted: int = 0
+    work_ms: int = 0
 
 
 class Approval(Struct, frozen=True, omit_defaults=True):
@@ -145,6 +170,11 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     asked: dict[str, int] = field(default_factory=dict)
     decided: dict[str, bool] = field(default_factory=dict)
     paused_at_ms: int = 0
+
+    @property
+    def open_requests(self) -> list[Approval]:
+        """What the process that has the command asks for and waits for."""
+        return [one for one in self.approvals.values() if one.agent_id == self.delivered_to]
 
 
 class Settled(Struct, frozen=True, omit_defaults=True):
@@ -195,6 +225,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     first_step, next_step: the numbers of its first receipt in this run, and of the step under way. attempts: commands
     sent so far, repeats included. ended: its fate is decided, only closing is left (ending the agent, committing).
     claims: the latest artifact claimed on each path. last_key: the idempotency key under which the task failed.
+    spent_before: what the run had spent when it began.
     """
 
     task_id: str
@@ -217,6 +248,7 @@ class Task(Struct, frozen=True, omit_defaults=True):
     claims: dict[str, Artifact] = field(default_factory=dict)
     started_at: str | None = None
     finished_at: str | None = None
+    spent_before: Spent = Spent()
 
 
 class Run(Struct, frozen=True, omit_defaults=True):
@@ -224,7 +256,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
 
     tasks: in the order they were declared. process: the orchestrator that has it. processes: the latest of each agent
     and worker. planned: tasks that are still to be
-    declared; where they did not fit into an entry, ``tasks_file`` says where they are.
+    declared; where they did not fit into an entry, ``tasks_file`` says where they are. limits: by account. accounts: by
+    role, where an agent has told its own. ticked_ms: time of the last entry of our own, since the epoch.
     """
 
     run_id: str
@@ -258,6 +291,10 @@ class Run(Struct, frozen=True, omit_defaults=True):
     last_settled: Settled | None = None
     settled_count: int = 0
     drift_due: bool = False
+    limits: dict[str, Limit] = field(default_factory=dict)
+    accounts: dict[str, str] = field(default_factory=dict)
+    spent: Spent = Spent()
+    ticked_ms: int = 0
 
     @property
     def task(self) -> Task | None:

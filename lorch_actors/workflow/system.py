@@ -27,6 +27,16 @@ class FailureNote(Struct, frozen=True, omit_defaults=True):
     agent: str | None = None
 
 
+class LimitNote(Struct, frozen=True):
+    """A limit of an account: until when it is not to be used, how long that was then, and what was said of it."""
+
+    account: str
+    until: Timestamp
+    wait_ms: Count
+    code: str
+    message: str
+
+
 class GitPlan(Struct, frozen=True, omit_defaults=True):
     """How the run treats git: ``commit`` or ``off`` with the reason; branch of the run, commit and branch it left."""
 
@@ -66,13 +76,18 @@ class RunStarted(Payload, frozen=True, omit_defaults=True):
 
 
 class RunResumed(Payload, frozen=True, omit_defaults=True):
-    """A new orchestrator took over: no agent is up, deliveries are void."""
+    """A new orchestrator took over: no agent is up, deliveries are void.
+
+    budget: what the run may spend from now on, if that was changed. no_wait: limits of accounts are forgotten.
+    """
 
     name: ClassVar[str] = "run_resumed"
     nth: int
     first_steps: dict[str, int] = field(default_factory=dict)
     retry_failed: bool = False
     config_changes: list[str] = field(default_factory=list)
+    budget: Object | None = None
+    no_wait: bool = False
     process: ProcessRef | None = None
 
 
@@ -212,7 +227,7 @@ class RetryScheduled(Payload, frozen=True, omit_defaults=True):
     """A delivery (or an idle incarnation) was lost; the next start is not before the given time.
 
     attempt: of the next delivery. waited_ms: of the delay, what the agent asked for; such a wait is no restart and uses
-    up no attempt. Whoever is ``agent_id`` is ended.
+    up no attempt. Whoever is ``agent_id`` is ended. limit: the account whose limit is waited for.
     """
 
     name: ClassVar[str] = "retry_scheduled"
@@ -224,6 +239,7 @@ class RetryScheduled(Payload, frozen=True, omit_defaults=True):
     message: str
     agent_id: str | None = None
     waited_ms: Count = 0
+    limit: LimitNote | None = None
 
 
 class ApprovalRequested(Payload, frozen=True, omit_defaults=True):
@@ -259,11 +275,15 @@ class ApprovalAnswered(Payload, frozen=True, omit_defaults=True):
 
 
 class CommandFailed(Payload, frozen=True, omit_defaults=True):
-    """The command is given up, and with it the task. Whoever is ``agent_id`` is ended."""
+    """The command is given up, and with it the task. Whoever is ``agent_id`` is ended.
+
+    limit: of an account, when it is given up because of one that lasts too long.
+    """
 
     name: ClassVar[str] = "command_failed"
     failure: FailureNote
     agent_id: str | None = None
+    limit: LimitNote | None = None
 
 
 class ArtifactsVerified(Payload, frozen=True, omit_defaults=True):

@@ -8,7 +8,8 @@ import pytest
 
 from lorch_actors.cli.output import Output
 from lorch_actors.cli.report import report, report_text
-from lorch_actors.cli.views import duration, pending_body, size, status_document, times
+from lorch_actors.cli.views import duration, size, status_document, times
+from lorch_actors.cli.waiting import pending_body
 from lorch_actors.errors import ExitCode
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Recipient, Retry, Version
@@ -16,6 +17,7 @@ from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
 from lorch_actors.workflow.state import Agent, NotBefore, Pending, Run, Task, TaskCommit
 from lorch_actors.workflow.system import FailureNote, GitPlan
 
+NOW_MS = 1_767_225_600_000
 RUN = "run-20260101-000000-0a1b2c3d"
 
 DONE = Task(
@@ -178,7 +180,7 @@ def pending(**changes: object) -> Pending:
 def test_the_pending_command_is_told_with_round_and_attempt():
     """Attempts count from 1 for people."""
     task = msgspec.structs.replace(DONE, status=TaskStatus.RUNNING, pending=pending())
-    status = status_document(finished(tasks={"T-1": task}, current="T-1"), "/srv/it", None)
+    status = status_document(finished(tasks={"T-1": task}, current="T-1"), "/srv/it", None, NOW_MS)
 
     assert conforms("cli-status", status)
     assert (status.pending.action, status.pending.round, status.pending.attempt) == ("review", 2, 2)
@@ -189,7 +191,7 @@ def test_a_command_that_waits_to_be_sent_again_says_until_when():
     """Rate limits take hours; nobody should wonder."""
     task = msgspec.structs.replace(DONE, pending=pending(delivered_to=None))
     agents = {"reviewer": Agent(not_before=NotBefore(wall_ms=3_600_000))}
-    found = pending_body(finished(tasks={"T-1": task}, current="T-1", agents=agents))
+    found = pending_body(finished(tasks={"T-1": task}, current="T-1", agents=agents), NOW_MS)
 
     assert (found.waiting_for, found.retry_at) == ("retry", "1970-01-01T01:00:00.000Z")
 

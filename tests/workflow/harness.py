@@ -296,8 +296,8 @@ class World(Looking):
 
     # --- disasters
 
-    def crash(self, *, clean: bool = False, keep: int | None = None, retry_failed: bool = False) -> "World":
-        """End the orchestrator and everything below it, keep so many entries, and resume in a new one."""
+    def crash(self, *, clean: bool = False, keep: int | None = None, **resume: Any) -> "World":
+        """End the orchestrator and everything below it, keep so many entries, and resume."""
         if clean:
             self.system(RunStopped(self.run.resumes, "signal", "asked to stop"), self.run.resumes)
             for role, incarnation in self.alive.items():
@@ -310,7 +310,7 @@ class World(Looking):
         self.wall_ms += 1000
         nth = self.run.resumes + 1
         first = {task.task_id: task.next_step for task in self.run.tasks.values()}
-        self.system(RunResumed(nth, first, retry_failed=retry_failed), nth)
+        self.system(RunResumed(nth, first, **resume), nth)
         return self
 
     def refold(self, entries: list[Entry]) -> None:
