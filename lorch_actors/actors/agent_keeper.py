@@ -22,8 +22,9 @@ from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.ids import incarnation_id
 from lorch_actors.protocol.messages import AgentRole
 from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.payloads import Payload, event_of
-from lorch_actors.workflow.system import AgentExited, AgentHung, AgentLost, AgentStarted, AgentStartFailed, ProcessRef
+from lorch_actors.workflow.system import AgentExited, AgentHung, AgentLost, AgentStarted, AgentStartFailed
 
 DRAIN_MS: Final = 2000
 GRACE_MS: Final = 2000

@@ -44,9 +44,10 @@ from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.workflow import orders
 from lorch_actors.workflow.decide import decide
 from lorch_actors.workflow.fold import fold
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import LOOP_ROLES, Moment
-from lorch_actors.workflow.system import ProcessRef, RunStopped
+from lorch_actors.workflow.system import RunStopped
 
 BEAT_MS: Final = 2000
 BEAT_EVERY_ENTRIES: Final = 100_000

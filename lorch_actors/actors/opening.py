@@ -11,9 +11,10 @@ from lorch_actors.protocol.configuration import AgentSettings, Configuration, Po
 from lorch_actors.protocol.messages import ROLES, Event, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import Run
-from lorch_actors.workflow.system import ProcessRef, RunResumed, RunStarted
+from lorch_actors.workflow.system import RunResumed, RunStarted
 
 
 class Opening(Struct, frozen=True):

@@ -37,8 +37,8 @@ from lorch_actors.records.history import load_run
 from lorch_actors.records.rebuild import complete, complete_finished
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.state import Run
-from lorch_actors.workflow.system import ProcessRef
 
 PRELOAD: Final = (
     "lorch_actors.actors.ledger_writer",

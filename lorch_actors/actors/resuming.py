@@ -17,8 +17,9 @@ from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded, load_run, newest_unfinished, next_steps
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.state import LOOP_ROLES, Run
-from lorch_actors.workflow.system import ProcessRef, RunResumed
+from lorch_actors.workflow.system import RunResumed
 
 
 def choose_run(request: RunRequest, link: GuardianLink, workspace: Workspace, held_before: str | None) -> str | None:

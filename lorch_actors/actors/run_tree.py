@@ -23,8 +23,8 @@ from lorch_actors.actors.transcript import Console, Transcript
 from lorch_actors.protocol.messages import AgentRole
 from lorch_actors.records.history import Loaded, vouched
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.state import LOOP_ROLES
-from lorch_actors.workflow.system import ProcessRef
 
 if TYPE_CHECKING:
     from lorch_actors.guardian.link import GuardianLink

@@ -20,8 +20,9 @@ from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.storage.ledger import Position
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.parts import FileRef, GitPlan, ProcessRef
 from lorch_actors.workflow.state import LOOP_ROLES, Run
-from lorch_actors.workflow.system import FileRef, GitPlan, ProcessRef, RunStarted
+from lorch_actors.workflow.system import RunStarted
 
 TASKS_INLINE_BYTES: Final = 128 * 1024
 TASKS_FILE_MAX_BYTES: Final = 1 << 30

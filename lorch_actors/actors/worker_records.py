@@ -3,8 +3,9 @@
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.ring import LEDGER, Append
 from lorch_actors.processes import ProcessIdentity
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.payloads import event_of
-from lorch_actors.workflow.system import ProcessRef, WorkerStarted
+from lorch_actors.workflow.system import WorkerStarted
 
 
 def worker_started(actor: ProcessActor, run_id: str, identity: ProcessIdentity) -> None:

@@ -23,8 +23,8 @@ from lorch_actors.protocol.configuration import Amounts
 from lorch_actors.protocol.documents import Receipt
 from lorch_actors.protocol.messages import ROLES
 from lorch_actors.workflow.budget import MICRO, spent_now
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.state import Moment, Run, Task
-from lorch_actors.workflow.system import FailureNote
 
 
 def failure_body(note: FailureNote | None) -> FailureBody | None:

@@ -6,7 +6,6 @@ until the limit ends, across tasks and resumes.
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
 from typing import Final
 
 from msgspec.structs import replace
@@ -14,8 +13,8 @@ from msgspec.structs import replace
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.messages import Object
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
+from lorch_actors.workflow.parts import FailureNote, LimitNote
 from lorch_actors.workflow.state import Limit, Moment, NotBefore, Run, Told
-from lorch_actors.workflow.system import FailureNote, LimitNote
 
 LIMITS_MAX: Final = 100
 _INTERPRETER: Final = re.compile(r"(python|pypy|node|deno|bun|ruby|perl|bash|dash|sh|zsh|env|npx|uvx)[0-9.]*")
@@ -46,7 +45,7 @@ def program_of(cmd: Sequence[str]) -> str:
     """
     words = list(cmd)
     while words:
-        name = PurePath(words.pop(0)).name
+        name = words.pop(0).rstrip("/").rpartition("/")[2]
         if _INTERPRETER.fullmatch(name):
             if "-m" in words and words.index("-m") + 1 < len(words):
                 words = words[words.index("-m") + 1 :]

@@ -16,8 +16,8 @@ from lorch_actors.protocol.configuration import Amounts
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, BudgetLeft, Event, Object
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.accounts import limit_of
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.state import Moment, Run, Spent, Task
-from lorch_actors.workflow.system import FailureNote
 
 MICRO: Final = 1_000_000
 USD_MAX: Final = 1e9

@@ -26,13 +26,13 @@ from lorch_actors.workflow.orders import (
     StartAgent,
     Verify,
 )
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.payloads import SYSTEM, Payload, event_of
 from lorch_actors.workflow.state import LOOP_ROLES, Answer, Moment, Pending, Run, Task
 from lorch_actors.workflow.system import (
     CommandFailed,
     CommandTimedOut,
     CommitIntended,
-    FailureNote,
     RunFinished,
     RunStopped,
     SnapshotRequested,

@@ -8,6 +8,7 @@ from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.messages import ROLE_OF_ACTION
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.accounts import limited
+from lorch_actors.workflow.parts import FailureNote, ProcessRef
 from lorch_actors.workflow.payloads import Payload
 from lorch_actors.workflow.state import (
     Agent,
@@ -29,8 +30,6 @@ from lorch_actors.workflow.system import (
     AgentStarted,
     AgentStartFailed,
     CommandFailed,
-    FailureNote,
-    ProcessRef,
     RetryScheduled,
     WorkerStarted,
 )

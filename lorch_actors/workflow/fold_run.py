@@ -10,6 +10,7 @@ from lorch_actors.protocol.configuration import Budget, Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action
 from lorch_actors.workflow.accounts import on_this_clock, resumed
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.payloads import Payload
 from lorch_actors.workflow.state import Agent, Meaning, Run, Step, Task, TaskCommit, Told, with_pending, with_task
 from lorch_actors.workflow.system import (
@@ -17,7 +18,6 @@ from lorch_actors.workflow.system import (
     CommitFailed,
     CommitIntended,
     CommitMade,
-    FailureNote,
     RunFinished,
     RunResumed,
     RunStarted,

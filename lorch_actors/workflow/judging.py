@@ -9,8 +9,8 @@ from lorch_actors.protocol.documents import TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Event, Object
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.accounts import told_account
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.state import Loss, Step, Task
-from lorch_actors.workflow.system import FailureNote
 
 REVIEW_STATUSES = frozenset({"approved", "changes_requested"})
 TEST_STATUSES = ("pass", "fail")  # a tuple: what is looked up in it may be anything, also what has no hash

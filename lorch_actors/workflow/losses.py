@@ -8,9 +8,10 @@ from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.workflow.accounts import account_of
 from lorch_actors.workflow.orders import Append
+from lorch_actors.workflow.parts import FailureNote, LimitNote
 from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Loss, Moment, Pending, Run, Task
-from lorch_actors.workflow.system import CommandFailed, FailureNote, LimitNote, RetryScheduled
+from lorch_actors.workflow.system import CommandFailed, RetryScheduled
 
 WAIT_FLOOR_MAX_MS: Final = 60_000
 

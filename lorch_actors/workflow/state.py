@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, AgentRole, Artifact, Command, Event, Object
-from lorch_actors.workflow.system import FailureNote, FileRef, GitPlan, ProcessRef
+from lorch_actors.workflow.parts import FailureNote, FileRef, GitPlan, ProcessRef
 
 LOOP_ROLES: Final[tuple[AgentRole, ...]] = ("builder", "reviewer", "spec_maintainer")
 RECEIPT_EVENTS_MAX: Final = 1000

@@ -14,8 +14,8 @@ from lorch_actors.errors import ExitCode
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Recipient, Retry, Version
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
+from lorch_actors.workflow.parts import FailureNote, GitPlan
 from lorch_actors.workflow.state import Agent, NotBefore, Pending, Run, Task, TaskCommit
-from lorch_actors.workflow.system import FailureNote, GitPlan
 
 NOW_MS = 1_767_225_600_000
 RUN = "run-20260101-000000-0a1b2c3d"

@@ -16,8 +16,9 @@ from lorch_actors.protocol.messages import Event
 from lorch_actors.protocol.parse import encode
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
 from lorch_actors.storage.ledger_format import seal
+from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.payloads import Payload, event_of
-from lorch_actors.workflow.system import FailureNote, RunFinished, RunStarted, TaskDeclared, TaskFinished, TaskStarted
+from lorch_actors.workflow.system import RunFinished, RunStarted, TaskDeclared, TaskFinished, TaskStarted
 
 OLD, NEW = "run-20260101-000000-00000001", "run-20260102-000000-00000002"
 

@@ -36,8 +36,9 @@ from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.records.rebuild import complete, complete_finished
 from lorch_actors.storage import locks
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.payloads import Payload, event_of
-from lorch_actors.workflow.system import AgentExited, AgentStarted, ProcessRef
+from lorch_actors.workflow.system import AgentExited, AgentStarted
 
 RUN_ID = "run-20260101-000000-0000abcd"
 START_MS = 1_767_225_600_000

@@ -31,6 +31,7 @@ from lorch_actors.workflow.orders import (
     StartAgent,
     Verify,
 )
+from lorch_actors.workflow.parts import GitPlan
 from lorch_actors.workflow.payloads import Payload, event_of
 from lorch_actors.workflow.state import Moment, Run
 from lorch_actors.workflow.system import (
@@ -43,7 +44,6 @@ from lorch_actors.workflow.system import (
     BranchCreated,
     CommitFailed,
     CommitMade,
-    GitPlan,
     RunResumed,
     RunStarted,
     RunStopped,

@@ -6,8 +6,8 @@ from harness import RUN_ID, World, played
 
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.workflow.orders import Commit
+from lorch_actors.workflow.parts import GitPlan
 from lorch_actors.workflow.projection import run_state
-from lorch_actors.workflow.system import GitPlan
 
 GIT = GitPlan("commit", branch=f"lorch/{RUN_ID}", base="b4c0ffee", start_branch="main")
 TASKS = ({"id": "T-1", "goal": "one"}, {"id": "T-2", "goal": "two"})
