@@ -5,8 +5,9 @@ answer is appended under an id that follows from the request, as is the refusal 
 that is in the ledger counts, the other is dropped. A file goes when its answer is durable.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
+
+from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
@@ -23,8 +24,7 @@ ANSWERED: Final = f"system.{ApprovalAnswered.name}"
 FINISHED: Final = f"system.{RunFinished.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Arrived:
+class _Arrived(Struct, frozen=True):
     """To self: something has appeared in state/approvals."""
 
 
