@@ -14,6 +14,7 @@ import pytest
 
 from lorch_actors import processes
 from lorch_actors.processes import hunt, proc
+from lorch_actors.processes.watermark import watermarked
 
 WAIT_S = 10
 PROLOGUE = (
@@ -213,6 +214,44 @@ def test_what_cannot_be_looked_at_carries_no_marker(monkeypatch):
 
     assert processes.marked("PATH", os.environ["PATH"]) == set()
     assert processes.environment_marker(1, "PATH") is None
+
+
+def test_the_watermark_cannot_be_shed(programs):
+    """It stays with a program that has neither environment nor parent nor session of its starter's."""
+    code = (
+        "from lorch_actors.processes.watermark import set_watermark\n"
+        f"set_watermark('run-{programs.mark}')\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    if os.fork() == 0:\n"
+        "        ready()\n"
+        "        os.execve(sys.executable, [sys.executable, '-S', '-c', 'import time; time.sleep(600)'], {})\n"
+        "    os._exit(0)\n"
+        "os.wait()\n"
+        "ready(); rest()"
+    )
+    _, pids = programs.start(code, count=2)
+    found = watermarked(f"run-{programs.mark}")
+    others = watermarked(f"run-{programs.mark[:-1]}")
+    processes.end_all(lambda: watermarked(f"run-{programs.mark}"), deadline_s=5)
+
+    assert found == set(pids)
+    assert others == set()
+    assert watermarked(f"run-{programs.mark}") == set()
+
+
+def test_a_hard_limit_below_the_watermark_is_no_error(programs):
+    """Then the marker in the environment is all there is."""
+    code = (
+        "import resource\n"
+        "from lorch_actors.processes.watermark import set_watermark\n"
+        "resource.setrlimit(resource.RLIMIT_RTTIME, (1000, 1000))\n"
+        "set_watermark('run')\n"
+        "ready(); rest()"
+    )
+    program, pids = programs.start(code)
+
+    assert pids == [program.pid]
 
 
 STUBBORN = {

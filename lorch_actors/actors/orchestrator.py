@@ -31,6 +31,7 @@ from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import ExitCode, FailureCode, InterruptedRun, LorchError
 from lorch_actors.guardian import console
 from lorch_actors.guardian.link import GuardianLink
+from lorch_actors.processes.watermark import set_watermark
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.records.history import load_run
@@ -127,6 +128,7 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
             link.beat()
             if request.resume or link.start or held_before:  # else the run is new, and nobody was here before it
                 end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
+            set_watermark(run_id or "")  # after the sweep, which must not find what was started here before it
             if isinstance(opening, Settled) or not opening.loaded.run.started:
                 complete_finished(workspace)
             if isinstance(opening, Settled):

@@ -11,6 +11,7 @@ from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.starting import start_run
 from lorch_actors.errors import ConfigError, ExitCode, UsageError
 from lorch_actors.guardian.link import GuardianLink
+from lorch_actors.processes.watermark import watermarked
 from lorch_actors.protocol.configuration import AgentSettings, Configuration, with_amounts
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import ROLES, Object
@@ -195,14 +196,14 @@ def _refuse_drift(workspace: Workspace, run: Run) -> None:
 
 
 def end_leftovers(run: Run, other_run_id: str | None) -> None:
-    """End what dead orchestrators left: whatever carries a run's marker, or stands in the ledger and is still alive."""
+    """End what dead orchestrators left: what lives with a run's marker or watermark, or by the ledger."""
     run_ids: set[str] = {each for each in (run.run_id, other_run_id) if each}
     recorded = [processes.ProcessIdentity(*msgspec.structs.astuple(ref)) for ref in run.processes.values()]
 
     def find() -> set[int]:
         found: set[int] = set()
         for run_id in run_ids:
-            found |= processes.marked("LORCH_RUN_ID", run_id)
+            found |= processes.marked("LORCH_RUN_ID", run_id) | watermarked(run_id)
         found |= {identity.pid for identity in recorded if processes.is_alive(identity)}
         for pid in tuple(found):
             found |= processes.descendants(pid)
