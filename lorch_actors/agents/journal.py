@@ -67,7 +67,7 @@ class Session(msgspec.Struct, frozen=True, tag_field="entry", tag="session", omi
     key: str
     session_id: str
     at: int
-    usage: dict[str, float] = msgspec.field(default_factory=dict)
+    usage: dict[str, int | float] = msgspec.field(default_factory=dict)
 
 
 class Began(msgspec.Struct, frozen=True, tag_field="entry", tag="began"):
@@ -141,7 +141,7 @@ class Journal:
             return None
         return outcome if all(files.holds(workspace, claim) for claim in outcome.artifacts or ()) else None
 
-    def met_session(self, key: str, session_id: str, usage: dict[str, float] | None = None) -> None:
+    def met_session(self, key: str, session_id: str, usage: dict[str, int | float] | None = None) -> None:
         """Record, durably, which session works on a key and what it used so far; an empty id: none from now on."""
         entry = Session(key=key, session_id=session_id, at=self._clock_ms(), usage=usage or {})
         self._append(entry)

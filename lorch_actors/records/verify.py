@@ -260,10 +260,13 @@ def _check_state(workspace: Workspace, told: list[_Told], *, every: bool) -> Ite
 
 
 def _check_modes(workspace: Workspace) -> Iterator[Finding]:
+    homes = workspace.root / "state" / "agents" / "homes"
     for name in OWN_DIRECTORIES:
         if name in {"reviews", "spec_notes"}:
             continue  # their files are written by agents
         for path in [workspace.root / name, *sorted((workspace.root / name).rglob("*"))]:
+            if homes in path.parents:
+                continue  # foreign programs write there; nobody but the owner comes past `homes` itself
             if not path.is_symlink() and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
                 yield Finding("modes", str(path), "others than its owner may use it")
 

@@ -174,13 +174,17 @@ def test_events_of_another_shape_are_passed_over(event: dict[str, Any]):
     assert outcome(INIT, event, result()).kind is Kind.DONE
 
 
-def test_permissions_become_flags():
-    """A reviewer may not write; what decides the tests may be run; everything is allowed only when that was said."""
+@pytest.mark.parametrize("is_root", [False, True])
+def test_permissions_become_flags(is_root: bool, monkeypatch: pytest.MonkeyPatch):
+    """A reviewer may not write; the tests may be run; everything only when that was said; to root by name."""
+    monkeypatch.setattr("os.geteuid", lambda: 0 if is_root else 1000)
+    monkeypatch.delenv("IS_SANDBOX", raising=False)
     builder = Claude().argv(turn(tests=("python", "-m", "pytest")))
     reviewer = Claude().argv(turn(may_write=False))
     free = Claude().argv(turn(permissions="allow", resume=SESSION, model="m", extra=("--max-turns", "3")))
 
     assert "Bash(python -m pytest:*)" in next(flag for flag in builder if flag.startswith("--allowedTools="))
     assert "--disallowedTools=Edit,Write,NotebookEdit" in reviewer
-    assert free[free.index("--permission-mode") + 1] == "bypassPermissions"
+    assert free[free.index("--permission-mode") + 1] == ("acceptEdits" if is_root else "bypassPermissions")
+    assert ("--allowedTools=Bash,Edit" in " ".join(free)) == is_root
     assert free[-6:] == ["--model", "m", "--resume", SESSION, "--max-turns", "3"]

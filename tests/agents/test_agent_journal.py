@@ -81,6 +81,20 @@ def test_an_answer_whose_files_are_no_longer_as_claimed_is_none(tmp_path: Path, 
     assert journal.answer("k" * 16, tmp_path) is None
 
 
+def test_a_session_is_found_by_the_next_process_until_it_is_given_up(tmp_path: Path, opened):
+    """With what it used, counts as counts and money as money."""
+    first = opened()
+    first.met_session("one", "s-1")
+    first.met_session("one", "s-1", {"input_tokens": 7, "cost_usd": 0.5})
+    found = opened().session("one")
+    first.met_session("one", "")
+
+    assert found is not None
+    assert (found.session_id, found.usage) == ("s-1", {"input_tokens": 7, "cost_usd": 0.5})
+    assert isinstance(found.usage["input_tokens"], int)
+    assert opened().session("one") is None
+
+
 def test_the_latest_outcome_counts(tmp_path: Path, opened):
     """Work that was done again answers with what it came to last."""
     journal = opened()

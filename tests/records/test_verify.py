@@ -191,10 +191,28 @@ def a_file_that_others_may_read(workspace: Workspace) -> None:
     workspace.run_state.chmod(0o644)
 
 
+@damages("modes")
+def a_home_of_a_cli_that_others_may_enter(workspace: Workspace) -> None:
+    home = workspace.root / "state" / "agents" / "homes" / "run-1"
+    home.mkdir(parents=True)
+    home.parent.chmod(0o755)
+
+
 @pytest.mark.parametrize("kind", ["finished", "failed", "interrupted"])
 def test_a_run_that_nobody_touched_keeps_every_promise(copied, kind: str) -> None:
     """However it ended."""
     assert verify_workspace(copied(kind)) == []
+
+
+def test_what_a_cli_writes_below_its_home_has_modes_of_its_own(copied) -> None:
+    """Nobody else gets past the directory of the homes."""
+    workspace = copied()
+    home = workspace.root / "state" / "agents" / "homes" / "run-1"
+    home.mkdir(parents=True)
+    home.parent.chmod(0o700)
+    (home / "settings.json").touch(0o644)
+
+    assert verify_workspace(workspace) == []
 
 
 @pytest.mark.parametrize(("check", "damage"), DAMAGES, ids=[damage.__name__ for _, damage in DAMAGES])

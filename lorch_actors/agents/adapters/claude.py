@@ -5,6 +5,7 @@ Its final `result` may say ``subtype: "success"`` beside ``is_error: true``, and
 only when all of them agree is a turn done.
 """
 
+import os
 from collections.abc import Mapping
 from typing import ClassVar, Final
 
@@ -23,7 +24,7 @@ from lorch_actors.agents.adapters.reader import (
 )
 from lorch_actors.agents.outputs import shown
 
-_MODES: Final = {"allow": "bypassPermissions", "workspace": "acceptEdits", "ask": "acceptEdits"}
+_EVERYTHING: Final = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Task", "Skill")
 _LOOKING: Final = ("Bash(git diff:*)", "Bash(git status:*)", "Bash(git log:*)", "Bash(git show:*)")
 _CAPS: Final = {"error_max_turns": "its --max-turns", "error_max_budget_usd": "its --max-budget-usd"}
 
@@ -44,20 +45,21 @@ class Claude(Client):
         return [
             "--print",
             *("--output-format", "stream-json", "--verbose", "--strict-mcp-config", "--setting-sources", ""),
-            *("--permission-mode", _MODES[turn.permissions]),
-            *self._tools(turn),
+            *self._permissions(turn),
             *(("--model", turn.model) if turn.model else ()),
             *(("--resume", turn.resume) if turn.resume else ()),
             *turn.extra,
         ]
 
-    def _tools(self, turn: Turn) -> list[str]:
+    def _permissions(self, turn: Turn) -> list[str]:
         """Return what may be used without asking, beyond editing below the workspace, and what may not be used."""
         if turn.permissions == "allow":
-            return []
+            if os.geteuid() == 0 and os.environ.get("IS_SANDBOX") != "1":  # it refuses to bypass anything for root
+                return ["--permission-mode", "acceptEdits", f"--allowedTools={','.join(_EVERYTHING)}"]
+            return ["--permission-mode", "bypassPermissions"]
         allowed = [*_LOOKING, *([f"Bash({shown(turn.tests)}:*)"] if turn.tests else [])]
-        denied = [] if turn.may_write else ["Edit", "Write", "NotebookEdit"]
-        return [f"--allowedTools={','.join(allowed)}", *([f"--disallowedTools={','.join(denied)}"] if denied else [])]
+        denied = [] if turn.may_write else ["--disallowedTools=Edit,Write,NotebookEdit"]
+        return ["--permission-mode", "acceptEdits", f"--allowedTools={','.join(allowed)}", *denied]
 
     def environment(self, turn: Turn) -> dict[str, str]:
         """Return its own home, and little patience: waiting is done by us, where it is seen and survives."""

@@ -55,7 +55,7 @@ RULES: Final[Mapping[Kind, Rule]] = {
 }
 
 
-_ASK_AGAIN_S: Final = {Kind.RATE_LIMITED: 60.0, Kind.USAGE_LIMITED: 900.0}
+_ASK_AGAIN_S: Final = {Kind.RATE_LIMITED: 30.0, Kind.USAGE_LIMITED: 900.0}
 """When to ask again where nobody says when a limit ends: our patience, no reset time."""
 
 
