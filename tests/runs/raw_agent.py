@@ -103,6 +103,22 @@ def written(path, content=b"done\n"):
     return {"path": path, "sha256": "sha256:" + hashlib.sha256(content).hexdigest(), "size": len(content)}
 
 
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[1]
+    except OSError:
+        return None
+
+
+def is_agent(pid):
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as environ:
+            return b"\0LORCH_AGENT_ID=" in environ.read()
+    except OSError:
+        return True
+
+
 def peak_kib(pid):
     """Return the most memory that a process ever had, in KiB."""
     with open(f"/proc/{pid}/status") as status:
@@ -280,18 +296,18 @@ def noisy(command):
 
 @fault
 def memory(command):
-    """Tell how much memory the run's own processes, the guardian included, ever had."""
-    ours = f"LORCH_RUN_ID={os.environ['LORCH_RUN_ID']}".encode()
+    """Tell how much memory the run's own processes ever had: guardian, orchestrator, and all below it but agents."""
+    parents = {pid: parent for pid in filter(str.isdigit, os.listdir("/proc")) if (parent := parent_of(pid))}
+    orchestrator = str(os.getppid())
+    ours, new = {parents[orchestrator]}, {orchestrator}
+    while new:
+        ours |= new
+        new = {pid for pid, parent in parents.items() if parent in new and not is_agent(pid)}
     peaks = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for pid in ours:
         try:
-            with open(f"/proc/{pid}/environ", "rb") as environ:
-                variables = environ.read().split(b"\0")
-            if pid == str(os.getppid()) or (
-                ours in variables and not any(v.startswith(b"LORCH_AGENT_ID=") for v in variables)
-            ):
-                peaks.append(peak_kib(pid))
-        except (OSError, StopIteration):
+            peaks.append(peak_kib(pid))
+        except (OSError, StopIteration):  # it has ended
             continue
     say(event(command, payload={"tests": {"status": "pass"}, "peaks_kib": peaks}))
 
