@@ -5,6 +5,7 @@ only then tells the subscribers. In a process of its own a worker holds the ledg
 but write and sync: what has arrived while it was syncing is one write and one sync (group commit).
 """
 
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
@@ -120,7 +121,7 @@ class LedgerWriter(ProcessActor):
         self._durable: Position | None = None
         self._seq = 0
         self._chain = place.run_id
-        self._seen: dict[str, None] = dict.fromkeys(seen)
+        self._seen = OrderedDict.fromkeys(seen)  # a plain dict is slow to tell its first once many were deleted
         self._sync_timer: Timer | None = None
         self._unsynced = 0  # entries since the last one that was sent with the request to sync
         self._refused = False
@@ -200,7 +201,7 @@ class LedgerWriter(ProcessActor):
             return True
         self._seen[message.message_id] = None
         if len(self._seen) > REMEMBERED_IDS:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
         return False
 
     def _publish(self, seq: int, offset: int) -> None:

@@ -102,6 +102,7 @@ class RunTree(Struct, frozen=True):
                 ledger=workspace.ledger(run_id),
                 run_id=run_id,
                 path=workspace.transcript(run_id),
+                mark=workspace.transcript_mark,
                 console=self.console,
             ),
             child(Approver, ring.APPROVER, workspace=workspace, redactor=opening.redactor),

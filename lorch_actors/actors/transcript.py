@@ -1,15 +1,15 @@
 """The transcript: what the run says to people, in a file and on the console.
 
-The file is a projection like any other: `render` of every durable entry, so a restarted transcript writes it from the
-start again and arrives at the same bytes. The console is for who happens to look: it never holds up the run, and a
-console that is gone is forgotten.
+The file is a projection like any other: `render` of every durable entry, so a restarted transcript goes on from the
+place up to which the file is known, or from the start, and arrives at the same bytes. The console is for who happens to
+look: it never holds up the run, and a console that is gone is forgotten.
 """
 
 import os
 import queue
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,11 +20,14 @@ from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.errors import FailureCode, StorageError
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.records.history import entries
-from lorch_actors.storage import disk
+from lorch_actors.storage.ledger_format import Position
+from lorch_actors.storage.transcript_file import TranscriptFile
 from lorch_actors.workflow.transcript import render
 
 CONSOLE_LINES_MAX: Final = 1000
-PIECE_BYTES: Final = 64 * 1024
+PIECE_ENTRIES: Final = 500
+MARK_EVERY_ENTRIES: Final = 2000
+"""So many entries at most, and what is rendered of them, are read again by a restart."""
 
 
 class Console:
@@ -82,65 +85,81 @@ class Transcript(Actor):
     """Writes the transcript and shows what is new. See the module."""
 
     def __init__(
-        self, context: ActorContext, *, ledger: Path, run_id: str, path: Path, console: Console | None
+        self, context: ActorContext, *, ledger: Path, run_id: str, path: Path, mark: Path, console: Console | None
     ) -> None:
         super().__init__(context)
         self._ledger = ledger
         self._run_id = run_id
         self._path = path
+        self._mark = mark
         self._console = console
-        self._fd = -1
-        self._seq = 0
+        self._file: TranscriptFile | None = None
+        self._place = Position.start(run_id)
+        self._unmarked = 0  # entries since the place was last noted
 
     def started(self) -> bool:
-        """Start the file anew and ask for entries."""
-        disk.make_directory(self._path.parent)
-        self._fd = disk.open_append(self._path)
-        disk.truncate(self._fd, 0)
+        """Open the file and ask for entries."""
+        self._file = TranscriptFile(self._path, self._mark, self._run_id)
         self.tell(LEDGER, Subscribe(self.name))
         return LATER
 
     def receive(self, message: Any) -> None:
-        """Write what has become durable."""
+        """Write what has become durable. A disk that refuses is told, not raised: a restart would not help."""
+        try:
+            self._receive(message)
+        except StorageError as error:
+            self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{error.where}: {error.what}", error.remedy))
+
+    def _receive(self, message: Any) -> None:
+        file = self._file
+        assert file is not None
         match message:
             case Subscribed(position):
-                self._write_all(entry for entry, _ in entries(self._ledger, self._run_id, upto_seq=position.seq))
-                self._seq = position.seq
+                self._catch_up(file, position.seq)
                 self.ready()
             case Appended() if not self._announced:
                 pass  # meant for a predecessor; it is in the file, which is read up to the place of `Subscribed`
             case Appended(new, _, end):
-                self._write_all(new)
+                self._write(file, new, end)
                 self._show(new)
-                self._seq = end.seq
             case FlushAll():
-                disk.sync_file(self._fd)
-                disk.sync_directory(self._path.parent)
-                self.tell(CONDUCTOR, Projected(self.name, self._seq))
+                self._sync(file)
+                self.tell(CONDUCTOR, Projected(self.name, self._place.seq))
             case _:
                 super().receive(message)
 
     def cleanup(self) -> None:
         """Close the file."""
-        if self._fd >= 0:
-            disk.close(self._fd)
-            self._fd = -1
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
-    def _write_all(self, found: Any) -> None:
-        piece = bytearray()
-        try:
-            for entry in found:
-                for line in render(entry):
-                    piece += line.encode() + b"\n"
-                if len(piece) >= PIECE_BYTES:
-                    disk.write(self._fd, bytes(piece))
-                    piece.clear()
-            if piece:
-                disk.write(self._fd, bytes(piece))
-        except StorageError as error:
-            self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{error.where}: {error.what}", error.remedy))
+    def _catch_up(self, file: TranscriptFile, upto_seq: int) -> None:
+        """Go on from where the file is known to go, a piece at a time."""
+        self._place = file.resume(self._ledger, upto_seq)
+        piece: list[Entry] = []
+        end = self._place
+        for entry, end in entries(self._ledger, self._run_id, after=self._place, upto_seq=upto_seq):
+            piece.append(entry)
+            if len(piece) == PIECE_ENTRIES:
+                self._write(file, piece, end)
+                piece.clear()
+        self._write(file, piece, end)
 
-    def _show(self, found: tuple[Entry, ...]) -> None:
+    def _write(self, file: TranscriptFile, new: Sequence[Entry], end: Position) -> None:
+        text = "".join(f"{line}\n" for entry in new for line in render(entry))
+        if text:
+            file.write(text.encode())
+        self._place = end
+        self._unmarked += len(new)
+        if self._unmarked >= MARK_EVERY_ENTRIES:
+            self._sync(file)
+
+    def _sync(self, file: TranscriptFile) -> None:
+        file.sync(self._place)
+        self._unmarked = 0
+
+    def _show(self, found: Sequence[Entry]) -> None:
         if self._console is not None:
             for entry in found:
                 for line in render(entry):

@@ -1,6 +1,7 @@
 """Reading runs back from a workspace: folding a ledger, finding the run to resume, numbering steps across runs."""
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -47,16 +48,14 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
         raise UsageError(f"there is no run {run_id} here", where=str(path), remedy="`lorch runs` lists them.")
     checkpoint = read_checkpoint(workspace.checkpoint, run_id) if use_checkpoint else None
     run, position = _restored(run_id, checkpoint) or (Run(run_id), Position.start(run_id))
-    recent: dict[str, None] = {}
+    recent: deque[str] = deque(maxlen=RECENT_IDS)
     expected = {claim.seq: claim.chain for claim in claims if claim.seq > position.seq}
     for entry, position in entries(path, run_id, after=position):  # noqa: B007, B020 - the place moves on with them
         run = fold(run, entry)
         if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
             raise _other_than_projected(path, entry.seq)
         if isinstance(entry.message, Command | Event):
-            recent[entry.message.message_id] = None
-            if len(recent) > RECENT_IDS:
-                del recent[next(iter(recent))]
+            recent.append(entry.message.message_id)
     if expected:
         raise _ends_early(path, position, max(expected))
     return Loaded(run, position, tuple(recent))

@@ -53,6 +53,7 @@ class Workspace:
         self.lock = self.state / "lorch.lock"
         self.guardian_lock = self.state / "guardian.lock"
         self.checkpoint = self.state / "checkpoint.cbor"
+        self.transcript_mark = self.state / "transcript.cbor"
         self.stat_cache = self.state / "stat_cache.cbor"
 
     def __repr__(self) -> str:

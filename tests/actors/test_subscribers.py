@@ -26,6 +26,7 @@ from lorch_actors.storage.ledger import LedgerFile
 from lorch_actors.storage.ledger_format import Position, seal
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow import system
+from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import Run
 
 RUN_ID = "run-20260101-000000-00000000"
@@ -43,7 +44,7 @@ class Link:
 
 
 def event(note: system.Payload, *cause: object, task_id: str = RUN_ID) -> Event:
-    return system.event_of(note, task_id=task_id, correlation_id=RUN_ID, now_ms=0, cause=cause)
+    return event_of(note, task_id=task_id, correlation_id=RUN_ID, now_ms=0, cause=cause)
 
 
 @pytest.fixture
@@ -74,7 +75,12 @@ def test_transcript_holds_each_entry_once(
     runtime.directory.register(ring.LEDGER, log)
     path = workspace.transcript(RUN_ID)
     ref = Transcript.start(
-        context("transcript"), ledger=workspace.ledger(RUN_ID), run_id=RUN_ID, path=path, console=None
+        context("transcript"),
+        ledger=workspace.ledger(RUN_ID),
+        run_id=RUN_ID,
+        path=path,
+        mark=workspace.transcript_mark,
+        console=None,
     )
     assert isinstance(log.next(), Subscribe)
     ref.tell(appended)

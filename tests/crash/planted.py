@@ -14,11 +14,11 @@ from typing import Any
 from lorch_actors.actors import ledger_writer
 from lorch_actors.actors.conductor import Conductor
 from lorch_actors.actors.ledger_writer import LedgerWriter
-from lorch_actors.actors.transcript import Transcript
 from lorch_actors.agents.journal import Journal
 from lorch_actors.records import history
 from lorch_actors.storage import atomic, disk, ledger, ledger_scan
 from lorch_actors.storage.ledger import LedgerFile
+from lorch_actors.storage.transcript_file import TranscriptFile
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,8 @@ PLANTED = (
     Bug("a new directory is not synced", "power", disk.make_directory, "sync_directory(parent)"),
     Bug("the journal is not synced", "power", Journal._append, "disk.sync_data(self._fd)"),
     Bug("the journal's name is not synced", "power", Journal._load, "disk.sync_directory(self._path.parent)"),
-    Bug("the transcript is not synced", "power", Transcript.receive, "disk.sync_file(self._fd)"),
-    Bug("the transcript's name is not synced", "power", Transcript.receive, "disk.sync_directory(self._path.parent)"),
+    Bug("the transcript is not synced", "power", TranscriptFile.sync, "disk.sync_file(self._fd)"),
+    Bug("the transcript's name is not synced", "power", TranscriptFile.sync, "disk.sync_directory(self._path.parent)"),
     Bug("the checkpoint comes first", "power", Conductor._end, "(TRANSCRIPT, RUN_STATE)", "(RUN_STATE, TRANSCRIPT)"),
     Bug("a torn tail is not cut", "crash", ledger._finish_tail, "disk.truncate(append_fd, walk.end.offset)"),
     Bug("leftovers stay", "crash", atomic.remove_leftovers, "disk.unlink(directory / name)"),
