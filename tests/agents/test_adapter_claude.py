@@ -1,5 +1,6 @@
 """What Claude Code's stream means, trap by trap."""
 
+import json
 from typing import Any
 
 import pytest
@@ -7,7 +8,9 @@ import pytest
 from lorch_actors.agents.adapters.claude import Claude, ClaudeReader
 from lorch_actors.agents.adapters.client import Turn
 from lorch_actors.agents.adapters.outcome import Kind, Outcome, Usage
+from lorch_actors.agents.approvals import Answer
 
+DENIED = Answer(is_allowed=False, reason="use what is installed")
 SESSION = "7d1d162c-0796-425c-9b37-6e00f26c5b94"
 INIT = {"type": "system", "subtype": "init", "session_id": SESSION}
 
@@ -42,7 +45,7 @@ def denied(number: int) -> dict[str, Any]:
 
 
 def read(*events: dict[str, Any]) -> ClaudeReader:
-    reader = ClaudeReader(lambda _: None)
+    reader = ClaudeReader(lambda _: None, lambda *_: DENIED)
     for event in events:
         assert reader.hear(event) == b""
     return reader
@@ -188,3 +191,36 @@ def test_permissions_become_flags(is_root: bool, monkeypatch: pytest.MonkeyPatch
     assert free[free.index("--permission-mode") + 1] == ("acceptEdits" if is_root else "bypassPermissions")
     assert ("--allowedTools=Bash,Edit" in " ".join(free)) == is_root
     assert free[-6:] == ["--model", "m", "--resume", SESSION, "--max-turns", "3"]
+
+
+@pytest.mark.parametrize("is_allowed", [True, False])
+def test_a_request_for_leave_is_answered_as_the_person_said(is_allowed: bool):
+    """With exactly the input that was shown, or with the reason."""
+    asked = []
+
+    def ask(tool: str, given: dict[str, Any]) -> Answer:
+        asked.append((tool, given))
+        return Answer(is_allowed, "use what is installed")
+
+    reader = ClaudeReader(lambda _: None, ask)
+    request = {"subtype": "can_use_tool", "tool_name": "Bash", "input": {"command": "pip install x"}}
+    answer = json.loads(reader.hear({"type": "control_request", "request_id": "r-1", "request": request}))["response"]
+
+    assert asked == [("Bash", {"command": "pip install x"})]
+    assert (answer["subtype"], answer["request_id"]) == ("success", "r-1")
+    assert answer["response"] == (
+        {"behavior": "allow", "updatedInput": {"command": "pip install x"}}
+        if is_allowed
+        else {"behavior": "deny", "message": "use what is installed"}
+    )
+
+
+def test_stdin_stays_open_under_ask_until_the_final_event():
+    """Then it is closed, for the CLI would wait for another prompt."""
+    asking, plain = turn(permissions="ask"), turn()
+    reader = ClaudeReader(lambda _: None, lambda *_: DENIED)
+    open_until = [reader.hear(event) or reader.is_over for event in (INIT, result())]
+
+    assert (Claude().is_talk(asking), Claude().is_talk(plain), open_until) == (True, False, [False, True])
+    assert json.loads(Claude().opening(asking))["message"]["content"] == [{"type": "text", "text": "p"}]
+    assert Claude().opening(plain) == b"p"

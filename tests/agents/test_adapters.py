@@ -4,12 +4,13 @@ import hashlib
 import json
 import os
 import signal
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_driving import WAIT_S, command, journal
+from agent_driving import WAIT_S, command, driven, journal
 from cli_playing import CODEX_SESSION, Cli, adapted, codex_done, codex_failed, stream
 
 from lorch_actors import processes
@@ -351,3 +352,30 @@ def _inotify(directory: Path) -> int:
     fd = libc.inotify_init()
     assert libc.inotify_add_watch(fd, os.fsencode(directory), 0x100) >= 0
     return fd
+
+
+ACP_AGENT = """
+import json, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    result = {"initialize": {"protocolVersion": 1}, "session/new": {"sessionId": "s-1"}}.get(message.get("method"))
+    if message.get("method") == "session/prompt":
+        print(json.dumps({"method": "session/update", "params": {"sessionId": "s-1", "update": {
+            "sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": "done"}}}}), flush=True)
+        result = {"stopReason": "end_turn"}
+    print(json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": result}), flush=True)
+import time
+time.sleep(1000)
+"""
+
+
+def test_trap_an_acp_agent_that_does_not_exit_at_the_end_of_stdin(tmp_path: Path):
+    """It is ended after a while, and the turn counts: its prompt was answered."""
+    (tmp_path / "src").mkdir()
+    (tmp_path / "agent.py").write_text(ACP_AGENT)
+    argv = [sys.executable, "-m", "lorch_actors.agents", "acp", "--type", "builder", "--heartbeat-interval-s", "0"]
+    with driven([*argv, "--", sys.executable, "agent.py"], tmp_path, LORCH_TEST_MARK=str(tmp_path)) as agent:
+        answer = agent.ask(order())
+        left = set(marked(str(tmp_path))) - {agent.process.pid}
+
+    assert (answer["event"], answer["payload"]["summary"], left) == ("builder.completed", "done", set())

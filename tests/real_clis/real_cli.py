@@ -1,19 +1,33 @@
 """The real CLIs: where they are, how they are pointed at the model server here, and what their tools are called."""
 
+import contextlib
 import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench import Running
 from dialects import Call, Say, Step
 from model_server import ModelServer
 
 CACHE = Path(os.environ.get("LORCH_REAL_CLIS") or Path.home() / ".cache" / "lorch-real-clis")
 KEY = "sk-fake-key-of-the-tests"
+
+
+def program_of(name: str) -> Path:
+    """Return where the program of a CLI is, if it is installed."""
+    for line in Path(__file__).with_name("versions").read_text().splitlines():
+        words = line.split()
+        if words[:1] == [name]:
+            return CACHE / f"{name}-{words[2]}" / "bin" / words[3]
+    raise LookupError(name)
+
+
+ACP_PYTHON = program_of("acp")
 
 
 @dataclass(frozen=True)
@@ -30,11 +44,7 @@ class RealCli:
     @property
     def program(self) -> Path:
         """Where its program is, if it is installed."""
-        for line in (Path(__file__).with_name("versions")).read_text().splitlines():
-            words = line.split()
-            if words[:1] == [self.name]:
-                return CACHE / f"{self.name}-{words[2]}" / "bin" / words[3]
-        raise LookupError(self.name)
+        return program_of(self.name)
 
     def cmd(self, role: str, url: str, *flags: str) -> list[str]:
         """Return the agent's command for lorch.json."""
@@ -127,3 +137,14 @@ def settings(cli: RealCli, server: ModelServer, root: Path, **builder: Any) -> d
     }
     agents["builder"] |= builder
     return agents
+
+
+@contextlib.contextmanager
+def stopping(run: Running) -> Iterator[None]:
+    """See to it that a run does not outlive a test that fails."""
+    try:
+        yield
+    except BaseException:
+        run.process.terminate()
+        run.wait()
+        raise

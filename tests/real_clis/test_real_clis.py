@@ -1,11 +1,9 @@
 """Whole runs with the released CLIs, against a model server on this machine that plays a script."""
 
-import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import bench as benches
@@ -14,7 +12,7 @@ import pytest
 from bench import Bench, gone_within
 from dialects import Fail, Hang
 from model_server import model_server
-from real_cli import CLIS, Model, RealCli, settings
+from real_cli import CLIS, Model, RealCli, settings, stopping
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
 
@@ -114,17 +112,6 @@ def test_a_kill_in_the_middle_of_a_tool_costs_nothing(cli: RealCli, tmp_path: Pa
     assert not psutil.pid_exists(tool)
     assert gone_within(bench, 5) == []
     assert any("You were interrupted" in str(body) for body in server.requests)
-
-
-@contextlib.contextmanager
-def stopping(run: benches.Running) -> Iterator[None]:
-    """See to it that a run does not outlive a test that fails."""
-    try:
-        yield
-    except BaseException:
-        run.process.terminate()
-        run.wait()
-        raise
 
 
 def _victim(run: benches.Running, tool: int, victim: str) -> int:

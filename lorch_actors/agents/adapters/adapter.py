@@ -69,7 +69,6 @@ class _Work:
         self._settings = adapter.settings
         self._command = command
         self._reply = reply
-        self._until_s = time.monotonic() + _time_s(command, adapter.settings.timeout_s)
         self._baseline = adapter.tree.baseline(command.idempotency_key)
         self._environment = outputs.environment(command, adapter.inputs_file)
         self._executions = adapter.journal.executions(command.idempotency_key)
@@ -80,8 +79,9 @@ class _Work:
             adapter.journal,
             command.idempotency_key,
             self._environment,
-            self._until_s,
+            time.monotonic() + _time_s(command, adapter.settings.timeout_s),
             self._tell,
+            reply.ask,
             adapter.active,
         )
 

@@ -7,11 +7,14 @@ only when all of them agree is a turn done.
 
 import os
 from collections.abc import Mapping
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+
+import msgspec
 
 from lorch_actors.agents.adapters.client import Client, Turn
 from lorch_actors.agents.adapters.outcome import DONE, Kind, Outcome, Usage, of_provider
 from lorch_actors.agents.adapters.reader import (
+    Ask,
     Object,
     Reader,
     Tell,
@@ -25,6 +28,7 @@ from lorch_actors.agents.adapters.reader import (
 from lorch_actors.agents.outputs import shown
 
 _EVERYTHING: Final = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Task", "Skill")
+_ASKING: Final = ("--input-format", "stream-json", "--permission-prompt-tool", "stdio")
 _LOOKING: Final = ("Bash(git diff:*)", "Bash(git status:*)", "Bash(git log:*)", "Bash(git show:*)")
 _CAPS: Final = {"error_max_turns": "its --max-turns", "error_max_budget_usd": "its --max-budget-usd"}
 
@@ -44,6 +48,7 @@ class Claude(Client):
         """Return the flags; the prompt goes to stdin."""
         return [
             "--print",
+            *(_ASKING if turn.permissions == "ask" else ()),
             *("--output-format", "stream-json", "--verbose", "--strict-mcp-config", "--setting-sources", ""),
             *self._permissions(turn),
             *(("--model", turn.model) if turn.model else ()),
@@ -70,16 +75,28 @@ class Claude(Client):
             "DISABLE_AUTOUPDATER": "1",
         }
 
-    def reader(self, turn: Turn, tell: Tell) -> Reader:
+    def is_talk(self, turn: Turn) -> bool:
+        """Whoever may be asked has to be answered."""
+        return turn.permissions == "ask"
+
+    def opening(self, turn: Turn) -> bytes:
+        """Return the prompt, as a message where stdin is a stream of them."""
+        if turn.permissions != "ask":
+            return super().opening(turn)
+        content = [{"type": "text", "text": turn.prompt}]
+        return _line({"type": "user", "message": {"role": "user", "content": content}})
+
+    def reader(self, turn: Turn, tell: Tell, ask: Ask) -> Reader:
         """Return who reads its stream."""
-        return ClaudeReader(tell)
+        return ClaudeReader(tell, ask)
 
 
 class ClaudeReader(Reader):
     """Reads ``stream-json``."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: Tell, ask: Ask) -> None:
         super().__init__(tell)
+        self._ask = ask
         self._result: Object | None = None
         self._limit: Object = {}
         self._calls: list[str] = []
@@ -87,7 +104,7 @@ class ClaudeReader(Reader):
         self._denied: dict[str, str] = {}
 
     def hear(self, event: Object) -> bytes:
-        """Take an event; nothing is ever answered."""
+        """Take an event; only a request for leave is answered."""
         self.meet(event.get("session_id"))
         kind = event.get("type")
         if kind == "assistant":
@@ -103,7 +120,20 @@ class ClaudeReader(Reader):
             self._limit = info if info.get("status") == "rejected" else {}
         elif kind == "result":
             self._take_result(event)
+        elif kind == "control_request":
+            return _line(self._answer(event))
         return b""
+
+    def _answer(self, event: Object) -> Object:
+        """Return the answer to a request: a person's to one for leave, a refusal to any other."""
+        request, number = object_of(event, "request"), event.get("request_id")
+        if request.get("subtype") != "can_use_tool":
+            return _response(number, "error", error=f"{request.get('subtype')} is not served here")
+        tool, given = text_of(request, "tool_name"), object_of(request, "input")
+        answer = self._ask(tool, given)
+        if answer.is_allowed:
+            return _response(number, "success", response={"behavior": "allow", "updatedInput": given})
+        return _response(number, "success", response={"behavior": "deny", "message": answer.reason or "not allowed"})
 
     def _assistant(self, event: Object) -> None:
         is_error = bool(event.get("is_api_error_message") or event.get("error"))
@@ -122,6 +152,7 @@ class ClaudeReader(Reader):
 
     def _take_result(self, event: Object) -> None:
         self._result = event
+        self.is_over = True
         self.answer = text_of(event, "result")
         for denial in objects_of(event, "permission_denials"):
             self._denied[text_of(denial, "tool_use_id")] = text_of(denial, "tool_name")
@@ -171,6 +202,14 @@ class ClaudeReader(Reader):
         return Outcome(
             Kind.PERMISSION_DENIED, f"was not allowed to use {', '.join(sorted(set(self._denied.values())))}"
         )
+
+
+def _line(document: Object) -> bytes:
+    return msgspec.json.encode(document) + b"\n"
+
+
+def _response(number: object, subtype: str, **content: Any) -> Object:
+    return {"type": "control_response", "response": {"subtype": subtype, "request_id": number, **content}}
 
 
 def _without_session(found: Outcome) -> Outcome:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from msgspec import Struct
 
-from lorch_actors.agents.adapters.reader import Reader, Tell
+from lorch_actors.agents.adapters.reader import Ask, Reader, Tell
 from lorch_actors.agents.exec_config import Argv
 
 Permissions = Literal["allow", "workspace", "ask"]
@@ -58,8 +58,8 @@ class Client:
         """Return what it needs in its environment beside what is there."""
         raise NotImplementedError
 
-    def reader(self, turn: Turn, tell: Tell) -> Reader:
-        """Return who reads the stream of this turn."""
+    def reader(self, turn: Turn, tell: Tell, ask: Ask) -> Reader:
+        """Return who reads the stream of this turn. ask: for the permissions `ask`, where the CLI can be answered."""
         raise NotImplementedError
 
     def opening(self, turn: Turn) -> bytes:

@@ -1,7 +1,7 @@
 """Codex CLI (npm ``@openai/codex``), as 0.169.0 behaves; its stream is what ``codex exec --json`` prints.
 
-It tells no cost. A usage limit is a sentence with a local time in it: where that cannot be read for certain, there is
-no reset time.
+It cannot ask for leave in the middle of a turn: under `ask` its sandbox is that of `workspace`. It tells no cost. A
+usage limit is a sentence with a local time in it: where that cannot be read for certain, there is no reset time.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 
 from lorch_actors.agents.adapters.client import Client, Turn
 from lorch_actors.agents.adapters.outcome import DONE, Kind, Outcome, Usage, of_provider
-from lorch_actors.agents.adapters.reader import Object, Reader, Tell, count_of, ended_early, object_of, text_of
+from lorch_actors.agents.adapters.reader import Ask, Object, Reader, Tell, count_of, ended_early, object_of, text_of
 
 _SANDBOXES: Final = {"allow": "danger-full-access", "workspace": "workspace-write", "ask": "workspace-write"}
 
@@ -47,7 +47,7 @@ class Codex(Client):
         """Return its own home."""
         return {"CODEX_HOME": str(turn.home)}
 
-    def reader(self, turn: Turn, tell: Tell) -> Reader:
+    def reader(self, turn: Turn, tell: Tell, ask: Ask) -> Reader:
         """Return who reads its stream."""
         return CodexReader(tell)
 

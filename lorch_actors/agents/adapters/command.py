@@ -32,10 +32,16 @@ def _codex() -> Client:
     return Codex()
 
 
-CLIENTS: Final[dict[str, Callable[[], Client]]] = {"claude": _claude, "codex": _codex}
+def _acp() -> Client:
+    from lorch_actors.agents.adapters.acp import Acp
+
+    return Acp()
+
+
+CLIENTS: Final[dict[str, Callable[[], Client]]] = {"claude": _claude, "codex": _codex, "acp": _acp}
 """The adapters by name."""
 
-PERMISSIONS: Final[tuple[Permissions, ...]] = ("allow", "workspace")
+PERMISSIONS: Final[tuple[Permissions, ...]] = ("allow", "workspace", "ask")
 PERMISSIONS_VARIABLE: Final = "LORCH_PERMISSIONS"
 
 
@@ -64,8 +70,14 @@ def _adapter(client: Client, options: "argparse.Namespace", extra: tuple[str, ..
     from lorch_actors.agents.exec_config import configure
 
     shared = configure(None, (), options.tests, None, options.include)
+    program = options.program or client.program
+    if not program:
+        if not extra:
+            raise UsageError("no agent is named", remedy=f"Give its command: lorch-agent {client.name} -- COMMAND …")
+        program, *rest = extra
+        extra = tuple(rest)
     settings = Settings(
-        program=options.program or client.program,
+        program=program,
         model=options.model,
         permissions=_permissions(options.permissions or os.environ.get(PERMISSIONS_VARIABLE) or "workspace"),
         tests=shared.tests,
@@ -112,7 +124,7 @@ def _parser(client: Client) -> "argparse.ArgumentParser":
     parser = argparse.ArgumentParser(
         prog=f"lorch-agent {client.name}",
         usage="%(prog)s [options] [-- flags for the CLI …]",
-        description=f"An agent that has its work done by {client.program}. Install it with: {client.install}",
+        description=f"An agent that has its work done by {client.program or client.name}. Install it: {client.install}",
         allow_abbrev=False,
         formatter_class=lambda prog: argparse.HelpFormatter(prog, width=width),
     )

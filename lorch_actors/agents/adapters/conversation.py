@@ -13,7 +13,7 @@ from lorch_actors.agents.adapters import foreign
 from lorch_actors.agents.adapters.client import Client, Turn
 from lorch_actors.agents.adapters.foreign import Cause, Ears, Ended, Limits
 from lorch_actors.agents.adapters.outcome import Kind, Outcome, Usage
-from lorch_actors.agents.adapters.reader import Reader
+from lorch_actors.agents.adapters.reader import Ask, Reader, Tell
 from lorch_actors.agents.adapters.settings import Places, Settings
 from lorch_actors.agents.adapters.spool import Spool
 from lorch_actors.agents.journal import Journal
@@ -35,7 +35,7 @@ class Conversation:
     """All turns of one execution of one command.
 
     key: the idempotency key. environment: of the CLI. until_s: monotonic time at which it has to be over. tell: takes
-    a sentence on what the CLI does. active: called whenever it gives a sign of life.
+    a sentence on what the CLI does. ask: asks a person for leave. active: called at every sign of life.
     """
 
     def __init__(
@@ -47,7 +47,8 @@ class Conversation:
         key: str,
         environment: dict[str, str],
         until_s: float,
-        tell: Callable[[str], None],
+        tell: Tell,
+        ask: Ask,
         active: Callable[[], None],
     ) -> None:
         self._client = client
@@ -56,8 +57,9 @@ class Conversation:
         self._journal = journal
         self._key = key
         self._environment = environment
-        self._until_s = until_s
+        self._limits = Limits(until_s, settings.silence_s)
         self._tell = tell
+        self._ask = ask
         self._active = active
         self._turns = 0
         self._redactor = Redactor(environment)
@@ -67,7 +69,7 @@ class Conversation:
     @property
     def left_s(self) -> float:
         """How many seconds are left."""
-        return max(0.0, self._until_s - time.monotonic())
+        return max(0.0, self._limits.until_s - time.monotonic())
 
     def session(self) -> str | None:
         """Return the session of this command that may be resumed."""
@@ -83,7 +85,7 @@ class Conversation:
         """Have a turn; raise NotStartable if the CLI cannot be executed, LorchError if it cannot be ended."""
         self._turns += 1
         turn = self._turn(prompt, resume, schema, may_write=may_write)
-        reader = self._client.reader(turn, self._tell)
+        reader = self._client.reader(turn, self._tell, self._ask)
         ended = self._run(turn, reader)
         self._settle_usage(turn, reader)
         outcome = self._judge(ended, reader)
@@ -142,7 +144,7 @@ class Conversation:
                 opening=self._client.opening(turn),
                 is_talk=self._client.is_talk(turn),
                 ears=Ears(hear, lambda: reader.is_over, lambda: reader.waits is not None, heard, overheard),
-                limits=Limits(self._until_s, self._settings.silence_s),
+                limits=self._limits,
             )
         finally:
             stdout.close()

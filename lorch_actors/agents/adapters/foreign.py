@@ -43,11 +43,16 @@ class Cause(Enum):
     WAITS = auto()  # it would wait by itself
 
 
-class Limits(Struct, frozen=True):
+class Limits:
     """until_s: monotonic time at which it is ended. silence_s: how long it may say nothing."""
 
-    until_s: float
-    silence_s: float
+    def __init__(self, until_s: float, silence_s: float) -> None:
+        self.until_s = until_s
+        self.silence_s = silence_s
+
+    def pause(self, seconds: float) -> None:
+        """Give back what was no time of the CLI's: it waited for us, and we perhaps for a person."""
+        self.until_s += seconds
 
 
 class Ended(Struct, frozen=True):
@@ -217,7 +222,11 @@ class _Talk:
             self.oversize_lines += 1
             return
         if line.strip():
-            self._say(self._ears.line(line))
+            began_s = time.monotonic()
+            answer = self._ears.line(line)
+            self._heard_s = time.monotonic()
+            self._limits.pause(self._heard_s - began_s)
+            self._say(answer)
         if self._over_s is None and self._ears.is_over():
             self._over_s = time.monotonic()
             self._hang_up()

@@ -4,9 +4,12 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from lorch_actors.agents.adapters.outcome import Kind, Outcome, Usage, of_provider
+from lorch_actors.agents.approvals import Answer
 
 Object = dict[str, Any]
 Tell = Callable[[str], None]
+Ask = Callable[[str, Object], Answer]
+"""Asks a person for leave to use a tool with that input, and waits for the answer."""
 
 SESSION_MAX_CHARS: Final = 200
 
