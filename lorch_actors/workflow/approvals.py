@@ -35,6 +35,9 @@ from lorch_actors.workflow.system import ApprovalAnswered, ApprovalRequested
 REQUESTS_MAX: Final = 1000
 """How often an agent may ask in one delivery, and how many answers are remembered."""
 
+OPEN_MAX: Final = 100
+"""How many requests may wait at a time."""
+
 INPUT_KEPT_BYTES: Final = 16 * 1024
 """A longer input is kept by its beginning; the whole stands in the agent's own event."""
 
@@ -65,8 +68,8 @@ def requested(pending: Pending, event: Event, entry: Entry) -> Pending:
     if what_is_wrong(event) or pending.delivered_to is None:
         return pending
     asked = msgspec.convert(event.payload or {}, _Asked)
-    if sum(pending.asked.values()) >= REQUESTS_MAX:
-        message = f"it asked for leave more than {REQUESTS_MAX} times in one command"
+    if sum(pending.asked.values()) >= REQUESTS_MAX or len(pending.open_requests) >= OPEN_MAX:
+        message = f"it asked for leave more than {REQUESTS_MAX} times in one command, or {OPEN_MAX} times at once"
         return replace(pending, loss=Loss(FailureCode.TOO_MANY_REQUESTS, message))
     text = canonical([pending.command.correlation_id, asked.tool, asked.input])
     same = hashlib.sha256(text).hexdigest()

@@ -163,6 +163,10 @@ def _agent_exited(_event: Event, note: Object) -> str:
 
 
 def _retry(_event: Event, note: Object) -> str:
+    limit = note.get("limit")
+    if isinstance(limit, dict):
+        whose = f"the account {_word(limit, 'account')} is limited until {_word(limit, 'until')}"
+        return f"{_word(note, 'agent_type')} waits, {whose}: {_words(note, ('code', 'message'))}"
     delay_ms = note.get("delay_ms")
     delay = f"{delay_ms / 1000:.1f} s" if isinstance(delay_ms, int) and 0 < delay_ms < 10**12 else "no wait"
     return f"trying {_word(note, 'agent_type')} again after {delay}: {_words(note, ('code', 'message'))}"

@@ -18,7 +18,7 @@ def test_a_limit_is_shown_with_a_countdown_and_waited_for_by_the_next_orchestrat
     answers = [{"error": LIMITED, "times": 1}, {"events": [PASSED]}]
     there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": answers}}})
     running = there.start()
-    running.until("trying builder again after 4.0 s: usage_limited: all used up")
+    running.until(r"builder waits, the account us is limited until \S+Z: usage_limited: all used up")
     status = json.loads(there.run("status", "--json").out)
     shown = there.run("status").out
     running.signal("orchestrator", signal.SIGSTOP)
@@ -45,17 +45,15 @@ def _is_after(entry, note, role):
 
 
 def test_a_budget_stops_the_run_and_a_resume_with_more_completes_it(tmp_path: Path):
-    """Exit 5 with the reason, again when nothing was changed, and 0 when there is enough."""
+    """Exit 5 with the reason and the way on, and 0 when there is enough."""
     spending = {**PASSED, "payload": {**PASSED["payload"], **DEAR}}
     there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": {"events": [spending]}}}})
     stopped = there.run("run", "--all", "--budget", "usd=1")
-    again = there.run("resume")
     status = json.loads(there.run("status", "--json").out)
-    wrong = there.run("resume", "--budget", "money=5")
     enough = there.run("resume", "--budget", "usd=2", "--json")
     report = json.loads(enough.out)
 
-    assert (stopped.code, again.code, wrong.code, enough.code) == (5, 5, 2, 0)
+    assert (stopped.code, enough.code) == (5, 0)
     told = "over_budget: the budget of the run is used up: 1.5 of 1 US dollars (policy.budget.usd)"
     assert f"[lorch] stopped, resumable: {told}" in stopped.out
     assert f"lorch resume --run {there.run_ids[0]} --budget usd=2" in stopped.out

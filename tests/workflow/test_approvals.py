@@ -7,10 +7,12 @@ from harness import World
 
 from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.documents import RunStatus
-from lorch_actors.workflow.approvals import INPUT_KEPT_BYTES, REQUESTS_MAX
+from lorch_actors.workflow import approvals
+from lorch_actors.workflow.approvals import INPUT_KEPT_BYTES
 from lorch_actors.workflow.orders import AskOperator
 
 ASKS = {"builder": {"permissions": "ask"}}
+GOES_ON = Say("builder.progress")
 TIMEOUT_MS = round(Policy().approval_timeout_s * 1000)
 
 
@@ -118,6 +120,18 @@ def test_who_asks_again_after_a_crash_is_answered_as_before():
     assert world.run.status == RunStatus.COMPLETED
 
 
+def test_what_was_allowed_is_exactly_what_was_shown():
+    """After a crash the new process asks for something else with the same tool: nobody has allowed that."""
+    world = asking(Ask(given={"command": "ls"}, allowed=Say("builder.progress")), operator=lambda _order: "allow")
+    world.play_until(lambda w: w.events("builder.progress"))
+    world.script = playing(implement=[Ask(given={"command": "rm -r ."})])
+    world.operator = lambda _order: "deny"
+    world.crash().play()
+
+    assert answered(world) == [("operator", "allow"), ("operator", "deny")]
+    assert world.failure() == "permission_denied"
+
+
 def test_a_refusal_by_the_clock_is_no_answer_for_the_next_process():
     """Nobody was there the first time; somebody may be the second time."""
     world = asking(Ask(denied=Exit(1)))
@@ -155,7 +169,7 @@ def test_the_same_thing_twice_is_two_requests():
 
 
 def test_other_input_is_another_request():
-    """What was allowed is exactly what was shown."""
+    """Each is answered by itself."""
     world = asking(Ask(given={"command": "ls"}, allowed=Ask(given={"command": "rm -r ."})))
     world.operator = lambda _order: "allow" if len(world.payloads("system.approval_requested")) == 1 else "deny"
     world.play()
@@ -198,13 +212,17 @@ def test_a_request_dies_with_its_process():
     assert world.run.status == RunStatus.COMPLETED
 
 
-def test_an_agent_that_asks_without_end_is_stopped():
-    """More than a thousand requests in one command use up an attempt."""
-    asks = tuple(Ask(given={"n": n}) for n in range(REQUESTS_MAX + 1))
-    world = asking(asks, policy={"retry": {"max_attempts": 1}}, agent_settings={"builder": {"permissions": "ask"}})
-    world.play(steps_max=10 * REQUESTS_MAX)
+@pytest.mark.parametrize(("bound", "permissions"), [("REQUESTS_MAX", "allow"), ("OPEN_MAX", "ask")])
+def test_an_agent_that_asks_without_end_is_stopped(monkeypatch, bound, permissions):
+    """Too many requests in one command, or too many at once, use up an attempt."""
+    monkeypatch.setattr(approvals, bound, 20)
+    settings = {"builder": {"permissions": permissions}}
+    policy = {"retry": {"max_attempts": 1}}
 
-    assert world.failure() == "too_many_requests"
+    for number, failure in ((20, None), (21, "too_many_requests")):
+        asks = tuple(Ask(given={"n": n}, allowed=GOES_ON, denied=GOES_ON) for n in range(number))
+        world = asking((*asks, PASS), policy=policy, agent_settings=settings).play()
+        assert world.failure() == failure
 
 
 def test_a_long_input_is_kept_by_its_beginning():
