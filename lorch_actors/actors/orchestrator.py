@@ -117,6 +117,7 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
     run_id = choose_run(request, link, workspace, held_before if holder.get("guardian") == link.guardian_pid else None)
     link.beat()
     os.environ[agent_process.RUN_ID_VARIABLE] = run_id or ""
+    set_watermark(run_id or "")
     os.chdir("/")  # what runs here must find no modules in the workspace, which agents write to
     started_at = to_timestamp(_wall_ms())
     me = locks.this_process(run_id or "", started_at) | {"guardian": link.guardian_pid}
@@ -128,7 +129,6 @@ def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
             link.beat()
             if request.resume or link.start or held_before:  # else the run is new, and nobody was here before it
                 end_leftovers(Run(run_id or "") if isinstance(opening, Settled) else opening.loaded.run, held_before)
-            set_watermark(run_id or "")  # after the sweep, which must not find what was started here before it
             if isinstance(opening, Settled) or not opening.loaded.run.started:
                 complete_finished(workspace)
             if isinstance(opening, Settled):

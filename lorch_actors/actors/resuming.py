@@ -200,6 +200,8 @@ def end_leftovers(run: Run, other_run_id: str | None) -> None:
     run_ids: set[str] = {each for each in (run.run_id, other_run_id) if each}
     recorded = [processes.ProcessIdentity(*msgspec.structs.astuple(ref)) for ref in run.processes.values()]
 
+    own = os.getpid()
+
     def find() -> set[int]:
         found: set[int] = set()
         for run_id in run_ids:
@@ -207,7 +209,7 @@ def end_leftovers(run: Run, other_run_id: str | None) -> None:
         found |= {identity.pid for identity in recorded if processes.is_alive(identity)}
         for pid in tuple(found):
             found |= processes.descendants(pid)
-        return found - {os.getpid(), os.getppid()}
+        return found - {own, os.getppid()} - processes.descendants(own)
 
     if find():
         processes.end_all(find, deadline_s=5.0)

@@ -3,6 +3,7 @@
 Nothing here waits by sleeping: a run is watched through what it prints, line by line.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,8 @@ from typing import Any
 import msgspec
 import psutil
 
+from lorch_actors import processes
+from lorch_actors.processes.watermark import watermarked
 from lorch_actors.records.verify import Finding, verify_workspace
 from lorch_actors.storage.workspace import Workspace
 
@@ -179,14 +182,13 @@ class Bench:
         ]
 
     def processes(self) -> list[psutil.Process]:
-        """Return every process that carries the marker of a run of this workspace, or works in it."""
+        """Return every process that carries the marker of this workspace or the watermark of a run of it."""
+        pids = {pid for run_id in self.run_ids for pid in watermarked(run_id)}
+        pids |= processes.marked("LORCH_WORKSPACE", str(self.root))
         found = []
-        for process in psutil.process_iter():
-            try:
-                if process.environ().get("LORCH_WORKSPACE") == str(self.root):
-                    found.append(process)
-            except (psutil.Error, OSError):
-                continue
+        for pid in pids:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.append(psutil.Process(pid))
         return found
 
 
