@@ -323,8 +323,12 @@ def test_wrong_task_id_correlation_or_role(night: Night, fault: str, reason: str
     """The event becomes a log entry that quotes it, and is not acted on."""
     assert night.told_of(fault).attempts == ROUND
     quoted = [json.loads(note["fields"]["line"]) for note in night.logs(reason)]
-    theirs = {"corr-other", *(command["correlation_id"] for command in night.told_of(fault).commands)}
-    assert [one for one in quoted if one["task_id"] == "T-other" or one["correlation_id"] in theirs]
+    task_id, correlation_id = f"T-{fault}", night.told_of(fault).commands[0]["correlation_id"]
+    if fault == "wrong_task":
+        task_id = "T-other"
+    if fault == "wrong_correlation":
+        correlation_id = "corr-other"
+    assert (task_id, correlation_id) in [(one["task_id"], one["correlation_id"]) for one in quoted]
 
 
 def test_agent_poses_as_the_system(night: Night) -> None:
