@@ -31,7 +31,7 @@ from lorch_actors.workflow.system import RunStarted
 LAZY_SYNC_MS: Final = 1000
 LAZY_ENTRIES_MAX: Final = 128
 """So many wait for each other at most: fewer than what an agent may have under way, else it would wait as well."""
-REMEMBERED_IDS: Final = 65_536
+REMEMBERED_IDS: Final = 16_384
 LOCK_WAIT_S: Final = 5.0
 
 

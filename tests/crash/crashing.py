@@ -3,10 +3,12 @@
 One run is played, and while it stands before a call that is to be a crash point, a fork of it does the first half of
 that call if it has one, and kills itself. What is on disk then is copied, and another fork recovers over the copy and
 checks every promise, while the run goes on. In that fork again calls are crash points, as deep as is wanted: so each
-point costs a copy and a recovery, not a run from the start.
+point costs a copy and a recovery, not a run from the start. A point that leaves the very files, and the very
+acknowledgements, of the one before (a sync changes neither) is counted, and not recovered from once more.
 """
 
 import fcntl
+import hashlib
 import os
 import random
 import shutil
@@ -38,17 +40,19 @@ class Plan:
 
 @dataclass
 class Tally:
-    """What came of it: points by depth, and the first violations."""
+    """What came of it: points by depth, how many of them were recovered from, and the first violations."""
 
     points: dict[int, int] = field(default_factory=dict)
+    recovered: int = 0
     violations: list[str] = field(default_factory=list)
 
     def add(self, text: str) -> None:
         """Take the report of a fork: lines with a depth, or a violation."""
         for line in text.splitlines():
             kind, _, rest = line.partition(" ")
-            if kind == "point":
+            if kind in {"point", "same"}:
                 self.points[int(rest)] = self.points.get(int(rest), 0) + 1
+                self.recovered += kind == "point"
             elif line and len(self.violations) < 20:
                 self.violations.append(line)
 
@@ -71,6 +75,7 @@ class Explorer:
         self._forks: list[tuple[int, int]] = []
         self._reports: list[str] = []
         self._reference: Reference | None = None
+        self._last = b""
 
     def play(self, reference: Reference) -> str:
         """Play to the end, branching off; return the reports of all branches, then of this one."""
@@ -97,6 +102,11 @@ class Explorer:
 
     def _branch(self, call: Call, when: str) -> None:
         assert self._reference is not None
+        state = _state_of(self._reference)
+        if state == self._last:
+            self._reports.append(f"same {self._depth}")
+            return
+        self._last = state
         trail = f"{self._trail} > {when} {call.number} {call.name} {os.path.basename(call.place)}"
         copy = self._scratch / f"{self._depth}-{call.number}-{when}"
         shutil.copytree(self._reference.root, copy, symlinks=True)
@@ -140,6 +150,20 @@ class Explorer:
         _, status = os.waitpid(pid, 0)
         if status:
             self._reports.append(f"violation {self._trail}: a recovering fork ended with {status}")
+
+
+def _state_of(reference: Reference) -> bytes:
+    """Return a digest of all that a recovery finds: names, contents, modes, and what was acknowledged."""
+    digest = hashlib.blake2b(repr(len(reference.acknowledged)).encode())
+    for directory, names, files in os.walk(reference.root):
+        names.sort()
+        digest.update(f"{directory} {os.stat(directory).st_mode}\n".encode())
+        for name in sorted(files):
+            with open(os.path.join(directory, name), "rb") as file:
+                content = file.read()
+                digest.update(f"{name} {os.fstat(file.fileno()).st_mode} {len(content)}\n".encode())
+                digest.update(content)
+    return digest.digest()
 
 
 @contextmanager

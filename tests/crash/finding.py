@@ -19,8 +19,17 @@ CALLS_MAX = 400
 
 
 def violations_by_power(story: Story, root: Path) -> list[str]:
-    """Cut the power of a run, and of runs that take over from one that was killed."""
-    for killed in (0, *KILLED_AFTER):
+    """Cut the power of a run."""
+    return _by_power(story, root, 0)
+
+
+def violations_by_power_after_a_kill(story: Story, root: Path) -> list[str]:
+    """Cut the power of runs that take over from one that was killed."""
+    return _by_power(story, root, *KILLED_AFTER)
+
+
+def _by_power(story: Story, root: Path, *killed_after: int) -> list[str]:
+    for killed in killed_after:
         place = root / f"killed-{killed}"
         place.mkdir()
         cuts = cut_power(
@@ -63,6 +72,7 @@ def violations_by_byte(_story: Story, root: Path) -> list[str]:
 
 HARNESSES = {
     "power": violations_by_power,
+    "power after a kill": violations_by_power_after_a_kill,
     "crash": violations_by_crash,
     "call": violations_by_call,
     "byte": violations_by_byte,

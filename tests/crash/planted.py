@@ -39,6 +39,7 @@ class Bug:
 
 HARNESS_OF = {
     "power": "tests/crash/test_lying_disk.py",
+    "power after a kill": "tests/crash/test_lying_disk.py",
     "crash": "tests/crash/test_crash_points.py",
     "call": "tests/crash/test_nth_call.py",
     "byte": "tests/crash/test_every_byte.py",
@@ -47,7 +48,7 @@ PLANTED = (
     Bug("the ledger is not synced", "power", LedgerFile.sync, "disk.sync_data(self._fd)"),
     Bug("entries are told before they are synced", "power", ledger_writer._end_of, "file.synced", "file._last"),
     Bug("the ledger's name is not synced", "power", LedgerFile.open, "disk.sync_directory(path.parent)"),
-    Bug("a ledger is taken over unsynced", "power", LedgerFile.open, "disk.sync_file(fd)"),
+    Bug("a ledger is taken over unsynced", "power after a kill", LedgerFile.open, "disk.sync_file(fd)"),
     Bug("a file is renamed unsynced", "power", atomic._write_whole, "disk.sync_file(fd)"),
     Bug("a rename is not synced", "power", atomic.write_atomic, "disk.sync_directory(path.parent)"),
     Bug("a new directory is not synced", "power", disk.make_directory, "sync_directory(parent)"),

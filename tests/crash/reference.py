@@ -268,10 +268,10 @@ class Reference:
         loop.runtime.directory.register(ring.MAIN, _Heard(heard))
         try:
             tree = start_tree(loop.runtime, plan.root())
-            loop.run_until(lambda: heard or tree.wait(0) is not None)
+            loop.run_until(lambda: heard or tree._ended.is_set())
             ended = _ended(heard[0]) if heard else f"interrupted: {tree.wait(0)}"
             tree.stop()
-            loop.run_until(lambda: tree.wait(0) is not None)
+            loop.run_until(tree._ended.is_set)
         finally:
             self.now_ms = loop.wall_ms()
             loop.close()

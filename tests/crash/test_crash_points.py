@@ -19,7 +19,7 @@ def explored(scratch: Path, story_for, tasks: tuple[str, ...], *shares: float, s
     """Explore a reference run and fail with the first violations."""
     tally = explore(Plan(shares, seed), story_for(tasks), scratch, tasks)
     assert tally.violations == []
-    print(f"\ncrash points by number of deaths: {tally.points}")
+    print(f"\ncrash points by number of deaths: {tally.points}, recoveries: {tally.recovered}")
     return tally
 
 

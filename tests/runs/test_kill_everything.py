@@ -67,19 +67,6 @@ def test_one_killed_at_each_stage(tmp_path: Path, first: int) -> None:
     check(there, running.wait())
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("victim", VICTIMS)
-def test_killed(tmp_path: Path, victim: str, stage: str) -> None:
-    """A process killed at a stage costs nothing but time."""
-    there = bench(tmp_path)
-    running = there.start()
-    running.until(rf"\] {stage} \(")
-    running.signal(victim, signal.SIGKILL)
-
-    check(there, running.wait())
-
-
 @pytest.mark.parametrize(
     "stage", ["review", *(pytest.param(each, marks=pytest.mark.long) for each in STAGES if each != "review")]
 )
