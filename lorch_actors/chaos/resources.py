@@ -13,8 +13,6 @@ from lorch_actors.processes import ProcessIdentity, descendants, identify, proc
 WARM_UP_MS: Final = 2_000
 OBSERVED_MIN_S: Final = 10.0
 """What lived shorter says nothing about leaks."""
-DESCRIPTORS_SLACK: Final = 8
-"""Agents and workers come and go, each with a few descriptors."""
 ZOMBIE_SAMPLES: Final = 3
 """A zombie that is met in so many samples in a row is one that nobody reaps."""
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
@@ -36,12 +34,28 @@ class Life(Struct):
     name: str
     samples: list[Sample] = field(default_factory=list)
 
-    def line(self) -> ResourceLine | None:
-        """Return start, end and slope; None if it did not live long enough."""
+    def leaked(self) -> int:
+        """Return how many descriptors it gained for good; 0 if it did not live long enough to tell."""
+        settled = self._settled()
+        if not settled:
+            return 0
+        middle = len(settled) // 2
+        most, fewest = max(s.descriptors for s in settled[:middle]), min(s.descriptors for s in settled[middle:])
+        return max(0, fewest - most)
+
+    def _settled(self) -> list[Sample]:
+        """Return the samples after its start-up; none if they do not cover enough time."""
         first = self.samples[0].at_ms if self.samples else 0.0
         settled = [sample for sample in self.samples if sample.at_ms >= first + WARM_UP_MS]
-        if len(settled) < 2 or settled[-1].at_ms - settled[0].at_ms < OBSERVED_MIN_S * 1000:
+        is_enough = len(settled) >= 2 and settled[-1].at_ms - settled[0].at_ms >= OBSERVED_MIN_S * 1000
+        return settled if is_enough else []
+
+    def line(self) -> ResourceLine | None:
+        """Return start, end and slope; None if it did not live long enough."""
+        settled = self._settled()
+        if not settled:
             return None
+        first = self.samples[0].at_ms
         tenth = max(3, len(settled) // 10)
         start, end = settled[:tenth], settled[-tenth:]
         minutes = [sample.at_ms / 60_000 for sample in settled]
@@ -87,10 +101,12 @@ class Resources:
         return [longest[name] for name in sorted(longest)]
 
     def leaked(self) -> int:
-        """Return the most descriptors that any of them gained, beyond what comes and goes."""
-        found = [line for life in self._lives.values() if (line := life.line()) is not None]
-        gained = max((line.descriptors_end - line.descriptors_start for line in found), default=0)
-        return gained if gained > DESCRIPTORS_SLACK else 0
+        """Return the most descriptors that any of them gained for good.
+
+        Agents and workers come and go, each with a few. What is leaked stays: then even the fewest of the later half of
+        a life are more than the most of the earlier half.
+        """
+        return max((life.leaked() for life in self._lives.values()), default=0)
 
     def _look_for_zombies(self, pids: set[int]) -> None:
         met = {identity for pid in pids if _is_unreaped(pid) and (identity := identify(pid)) is not None}

@@ -20,20 +20,20 @@ CALLS_MAX = 400
 
 def violations_by_power(story: Story, root: Path) -> list[str]:
     """Cut the power of a run."""
-    return _by_power(story, root, 0)
+    return _by_power(story, root, 0.5, 0)
 
 
 def violations_by_power_after_a_kill(story: Story, root: Path) -> list[str]:
     """Cut the power of runs that take over from one that was killed."""
-    return _by_power(story, root, *KILLED_AFTER)
+    return _by_power(story, root, 0.15, *KILLED_AFTER)
 
 
-def _by_power(story: Story, root: Path, *killed_after: int) -> list[str]:
+def _by_power(story: Story, root: Path, share: float, *killed_after: int) -> list[str]:
     for killed in killed_after:
         place = root / f"killed-{killed}"
         place.mkdir()
         cuts = cut_power(
-            record(place, ONE, killed_after_write=killed), story, place, share=0.5, seed=1, to_the_first=True
+            record(place, ONE, killed_after_write=killed), story, place, share=share, seed=1, to_the_first=True
         )
         if cuts.violations:
             return cuts.violations
