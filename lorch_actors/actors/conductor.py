@@ -39,8 +39,9 @@ from lorch_actors.errors import StorageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import Entry, Event
-from lorch_actors.records.history import Loaded, entries
+from lorch_actors.records.history import Loaded
 from lorch_actors.storage.atomic import write_atomic
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.workflow import orders
 from lorch_actors.workflow.decide import decide
 from lorch_actors.workflow.fold import fold
@@ -132,7 +133,7 @@ class Conductor(Actor):
     def _catch_up(self, upto_seq: int) -> None:
         now_ms = self.now_ms()
         run_id = self._run.run_id
-        for entry, position in entries(self._score.ledger, run_id, after=self._position, upto_seq=upto_seq):
+        for entry, position in read_entries(self._score.ledger, run_id, after=self._position, upto_seq=upto_seq):
             self._run = fold(self._run, replace(entry, heard_ms=now_ms))
             self._position = position
             if entry.seq % BEAT_EVERY_ENTRIES == 0:

@@ -19,7 +19,7 @@ from lorch_actors.actors.ring import CONDUCTOR, LEDGER, MAIN, Appended, Broken, 
 from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.errors import FailureCode, StorageError
 from lorch_actors.protocol.messages import Entry
-from lorch_actors.records.history import entries
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.storage.ledger_format import Position
 from lorch_actors.storage.transcript_file import TranscriptFile
 from lorch_actors.workflow.transcript import render
@@ -139,7 +139,7 @@ class Transcript(Actor):
         self._place = file.resume(self._ledger, upto_seq)
         piece: list[Entry] = []
         end = self._place
-        for entry, end in entries(self._ledger, self._run_id, after=self._place, upto_seq=upto_seq):
+        for entry, end in read_entries(self._ledger, self._run_id, after=self._place, upto_seq=upto_seq):
             piece.append(entry)
             if len(piece) == PIECE_ENTRIES:
                 self._write(file, piece, end)

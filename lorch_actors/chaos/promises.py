@@ -17,8 +17,8 @@ from lorch_actors.errors import LedgerDamaged
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import AgentType, Command, Event
 from lorch_actors.protocol.times import from_timestamp
-from lorch_actors.records.history import entries
 from lorch_actors.records.verify import verify_workspace
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.state import Run
@@ -80,7 +80,7 @@ def _count_run(
 ) -> None:
     path = workspace.ledger(run_id)
     run, missing, ids = Run(run_id), dict(acknowledged), Counter[str]()
-    for entry, _ in entries(path, run_id):
+    for entry, _ in read_entries(path, run_id):
         accounts.entries += 1
         if missing.get(entry.seq) == entry.chain:
             del missing[entry.seq]

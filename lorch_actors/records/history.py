@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,11 +11,10 @@ from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged, StorageError, UsageError
 from lorch_actors.protocol.documents import Index, IndexRow, RunState, RunStatus
-from lorch_actors.protocol.messages import Command, Entry, Event
-from lorch_actors.protocol.parse import decode, parse_legacy
+from lorch_actors.protocol.messages import Command, Event
 from lorch_actors.storage import disk
 from lorch_actors.storage.checkpoint import read_checkpoint
-from lorch_actors.storage.ledger import Position, read_lines
+from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.projection import index_row
@@ -50,7 +49,7 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
     run, position = _restored(run_id, checkpoint) or (Run(run_id), Position.start(run_id))
     recent: deque[str] = deque(maxlen=RECENT_IDS)
     expected = {claim.seq: claim.chain for claim in claims if claim.seq > position.seq}
-    for entry, position in entries(path, run_id, after=position):  # noqa: B007, B020 - the place moves on with them
+    for entry, position in read_entries(path, run_id, after=position):  # noqa: B007, B020 - the place moves on with them
         run = fold(run, entry)
         if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
             raise _other_than_projected(path, entry.seq)
@@ -59,16 +58,6 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
     if expected:
         raise _ends_early(path, position, max(expected))
     return Loaded(run, position, tuple(recent))
-
-
-def entries(
-    path: Path, run_id: str, *, after: Position | None = None, upto_seq: int | None = None
-) -> Iterator[tuple[Entry, Position]]:
-    """Yield the entries after a place, each with the place after it. Raises LedgerDamaged, StorageError."""
-    for line in read_lines(path, run_id, after=after, upto_seq=upto_seq):
-        message = decode(line.message_json) if line.chain else parse_legacy(line.message_json)
-        if message is not None:
-            yield Entry(line.seq, line.chain, message), line.end()
 
 
 def vouched(workspace: Workspace, run_id: str) -> tuple[Position, ...]:

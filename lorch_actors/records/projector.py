@@ -11,11 +11,11 @@ import msgspec
 
 from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.protocol.messages import Entry
-from lorch_actors.records.history import age, entries, read_index
+from lorch_actors.records.history import age, read_index
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_json
 from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
-from lorch_actors.storage.ledger import Position
+from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.projection import index_row, receipt, run_state
@@ -56,7 +56,7 @@ class Projector:
     def catch_up(self, upto_seq: int | None = None) -> None:
         """Fold what the file holds after the position, up to and with ``upto_seq`` (default: all)."""
         path = self._workspace.ledger(self.run.run_id)
-        for entry, position in entries(path, self.run.run_id, after=self.position, upto_seq=upto_seq):
+        for entry, position in read_entries(path, self.run.run_id, after=self.position, upto_seq=upto_seq):
             self.apply(entry, position)
 
     def apply(self, entry: Entry, position: Position) -> None:

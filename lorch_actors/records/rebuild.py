@@ -8,11 +8,12 @@ from pathlib import Path
 
 from lorch_actors.errors import LedgerDamaged
 from lorch_actors.protocol.documents import IndexRow, RunStatus
-from lorch_actors.records.history import entries, read_index, rows
+from lorch_actors.records.history import read_index, rows
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.storage.checkpoint import read_checkpoint
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.transcript import render
 
@@ -85,7 +86,7 @@ def _is_complete(workspace: Workspace, row: IndexRow) -> bool:
 
 def transcript_of(workspace: Workspace, run_id: str) -> bytes:
     """Return the transcript of a run as it follows from its ledger."""
-    lines = (line for entry, _ in entries(workspace.ledger(run_id), run_id) for line in render(entry))
+    lines = (line for entry, _ in read_entries(workspace.ledger(run_id), run_id) for line in render(entry))
     return "".join(f"{line}\n" for line in lines).encode()
 
 

@@ -17,12 +17,12 @@ from lorch_actors.protocol.canonical import canonical
 from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus, SnapshotManifest
 from lorch_actors.protocol.ids import snapshot_id
 from lorch_actors.protocol.messages import Artifact, Command, Entry, Event
-from lorch_actors.records.history import age, entries, load_run, vouched
+from lorch_actors.records.history import age, load_run, vouched
 from lorch_actors.records.rebuild import transcript_of
 from lorch_actors.storage import disk
 from lorch_actors.storage.artifacts import verify_artifacts
 from lorch_actors.storage.checkpoint import read_checkpoint
-from lorch_actors.storage.ledger import Position
+from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.manifests import read_manifest
 from lorch_actors.storage.workspace import OWN_DIRECTORIES, Workspace
 from lorch_actors.workflow.fold import fold, is_terminal
@@ -108,7 +108,7 @@ def _check_ledger(workspace: Workspace, told: _Told) -> Iterator[Finding]:
     keys: dict[str, str] = {}
     settled: set[str] = set()
     vouched_for = {place.seq: place.chain for place in _vouched(workspace, told.run.run_id)}
-    for entry, _ in entries(path, told.run.run_id):
+    for entry, _ in read_entries(path, told.run.run_id):
         message = entry.message
         where = f"{path}, line {entry.seq}"
         if vouched_for.pop(entry.seq, entry.chain) != entry.chain:

@@ -73,10 +73,10 @@ def place_name(path: StrPath, before: Position) -> str:
 
 def read_entries(
     path: StrPath, run_id: str, *, after: Position | None = None, upto_seq: int | None = None
-) -> Iterator[Entry]:
+) -> Iterator[tuple[Entry, Position]]:
     """Yield the entries after a place (default: all), up to and with ``upto_seq`` (default: the end).
 
-    Raises LedgerDamaged, StorageError.
+    Each comes with the place after it. Raises LedgerDamaged, StorageError.
     """
     fd = disk.open_read(path)
     try:
@@ -84,14 +84,15 @@ def read_entries(
             for place, _, message in legacy_messages(fd, os.fsdecode(path), after):
                 if upto_seq is not None and place.seq > upto_seq:
                     return
-                yield Entry(place.seq, "", message)
+                yield Entry(place.seq, "", message), place
             return
         for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
             try:
                 message = _DECODE(raw[:cut] + b"}")
             except msgspec.MsgspecError:
                 message = _decode_otherwise(raw[:cut] + b"}", f"{os.fsdecode(path)}, line {seq}, byte {offset}")
-            yield Entry(seq, chain.decode(), message)
+            link = chain.decode()
+            yield Entry(seq, link, message), Position(seq, link, offset + len(raw) + 1)
     finally:
         disk.close(fd)
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from lorch_actors.storage import disk
 from lorch_actors.storage.ledger_format import (
     CHAIN_BYTES,
+    CHAIN_KEY,
     LINE_MAX_BYTES,
     TAIL_MAX_BYTES,
     Position,
@@ -75,7 +76,7 @@ class Walk:
                 # ledger_format.follows() in one go; a test holds the two together
                 link = hexlify(sha256(chain + raw[:-CHAIN_BYTES]).digest()[:8])
                 cut = raw.rfind(b',"ledger":{"seq":%d,' % (seq + 1), -TAIL_MAX_BYTES)
-                if cut < 0 or raw[-CHAIN_BYTES:] != b',"chain":"%b"}}' % link:
+                if cut < 0 or not raw.endswith(CHAIN_KEY + link + b'"}}'):
                     self._stop(seq, chain, offset, raw, finished=finished)
                     return
                 seq += 1

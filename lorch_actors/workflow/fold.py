@@ -92,14 +92,15 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     if task is None or task.ended or pending is None or not _is_live(run, pending, event):
         return run
     terminal = is_terminal(event)
-    pending = replace(pending, deaths=0)
+    if pending.deaths:
+        pending = replace(pending, deaths=0)
     if pending.answer is None and (terminal or event.event == "artifact.produced"):
         pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], event.message_id))
     run = replace(run, last_event_id=event.message_id)
     if event.event == "approval.requested" and pending.answer is None and pending.loss is None:
         pending = approvals.requested(pending, event, entry)
     if not terminal or pending.answer is not None or pending.loss is not None:
-        return with_task(run, replace(task, pending=pending))
+        return run if pending is task.pending else with_task(run, replace(task, pending=pending))
     run = budget.told(run, event)
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
     if event.event == "error":

@@ -7,10 +7,11 @@ import pytest
 
 from lorch_actors.errors import LedgerDamaged, UsageError
 from lorch_actors.protocol.documents import Index, RunStatus
-from lorch_actors.records.history import entries, load_run, newest_unfinished, next_steps, read_index, rows
+from lorch_actors.records.history import load_run, newest_unfinished, next_steps, read_index, rows
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage.atomic import write_json
 from lorch_actors.storage.checkpoint import write_checkpoint
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.state import Run
@@ -25,7 +26,7 @@ def test_a_checkpoint_at_any_line_gives_the_same_run(copied, kind: str) -> None:
     (run_id,) = workspace.run_ids()
     whole = load_run(workspace, run_id, use_checkpoint=False)
     run = Run(run_id)
-    for entry, position in entries(workspace.ledger(run_id), run_id):
+    for entry, position in read_entries(workspace.ledger(run_id), run_id):
         run = fold(run, entry)
         write_checkpoint(workspace.checkpoint, run_id, position, msgspec.to_builtins(run))
 
@@ -144,7 +145,7 @@ def test_a_projector_takes_each_entry_once(copied, kind: str) -> None:
     workspace = copied(kind)
     (run_id,) = workspace.run_ids()
     projector = Projector(workspace, run_id, use_checkpoint=False)
-    for entry, position in entries(workspace.ledger(run_id), run_id):
+    for entry, position in read_entries(workspace.ledger(run_id), run_id):
         projector.apply(entry, position)
         projector.apply(entry, position)
 

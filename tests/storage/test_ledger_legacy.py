@@ -16,7 +16,7 @@ def test_messages_without_our_key_are_numbered_here(path):
     """A ledger whose first line has no ledger key is read: blank and null lines count for nothing, chains are empty."""
     path.write_bytes(b"\nnull\n" + progress(1) + b"\n\nnull\n \n" + progress(2) + b"\n")
 
-    entries = list(read_entries(path, RUN))
+    entries = [entry for entry, _ in read_entries(path, RUN)]
 
     assert [(e.seq, e.chain, e.message.message_id) for e in entries] == [(1, "", "m-1"), (2, "", "m-2")]
 
@@ -26,14 +26,14 @@ def test_a_torn_last_line_ends_a_legacy_ledger(path, end):
     """A last line that lorch 1.5 was still writing when it died does not make the ledger unreadable."""
     path.write_bytes(progress(1) + b"\n" + progress(2) + b"\n" + end)
 
-    assert [e.seq for e in read_entries(path, RUN)] == [1, 2]
+    assert [e.seq for e, _ in read_entries(path, RUN)] == [1, 2]
 
 
 def test_a_last_line_without_newline_is_read(path):
     """A whole last message that lacks only its newline counts."""
     path.write_bytes(progress(1) + b"\n" + progress(2))
 
-    assert [e.seq for e in read_entries(path, RUN)] == [1, 2]
+    assert [e.seq for e, _ in read_entries(path, RUN)] == [1, 2]
 
 
 def test_legacy_lines_carry_their_place(path):
@@ -45,8 +45,8 @@ def test_legacy_lines_carry_their_place(path):
     assert (first.seq, first.durable, first.chain, first.offset, first.raw) == (1, 0, "", 5, progress(1))
     assert first.message_json == progress(1)
     assert list(read_lines(path, RUN, after=first.end())) == [second]
-    assert [e.seq for e in read_entries(path, RUN, after=first.end())] == [2]
-    assert [e.seq for e in read_entries(path, RUN, upto_seq=1)] == [1]
+    assert [e.seq for e, _ in read_entries(path, RUN, after=first.end())] == [2]
+    assert [e.seq for e, _ in read_entries(path, RUN, upto_seq=1)] == [1]
     assert [r.seq for r in read_lines(path, RUN, upto_seq=1)] == [1]
 
 

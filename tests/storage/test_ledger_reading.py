@@ -26,7 +26,7 @@ def test_entries_carry_number_chain_and_message(path):
     """Every line comes out as an entry: its number, its chain, and the typed message without our key."""
     lines = write_ledger(path, DURABLES)
 
-    entries = list(read_entries(path, RUN))
+    entries = [entry for entry, _ in read_entries(path, RUN)]
 
     assert [(e.seq, e.chain, e.message.message_id) for e in entries] == [
         (seq, line[-19:-3].decode(), f"m-{seq}") for seq, line in lines
@@ -46,15 +46,31 @@ def test_lines_carry_their_bytes_and_their_place(path):
     assert [r.offset for r in read] == [0, *(end_of(lines[:n]).offset for n in (1, 2, 3))]
 
 
-@pytest.mark.parametrize("read", [read_entries, read_lines])
+def numbers_of_entries(*arguments, **settings):
+    return [entry.seq for entry, _ in read_entries(*arguments, **settings)]
+
+
+def numbers_of_lines(*arguments, **settings):
+    return [line.seq for line in read_lines(*arguments, **settings)]
+
+
+@pytest.mark.parametrize("read", [numbers_of_entries, numbers_of_lines])
 def test_reading_goes_on_after_a_place_and_stops_at_a_number(path, read):
     """A catch-up reads what lies behind its offset, up to and with the last durable number it was told."""
     lines = write_ledger(path, DURABLES)
 
-    assert [r.seq for r in read(path, RUN, after=end_of(lines[:1]), upto_seq=3)] == [2, 3]
-    assert [r.seq for r in read(path, RUN, after=end_of(lines), upto_seq=4)] == []
-    assert [r.seq for r in read(path, RUN, after=Position.start(RUN))] == [1, 2, 3, 4]
-    assert [r.seq for r in read(path, RUN, upto_seq=0)] == []
+    assert read(path, RUN, after=end_of(lines[:1]), upto_seq=3) == [2, 3]
+    assert read(path, RUN, after=end_of(lines), upto_seq=4) == []
+    assert read(path, RUN, after=Position.start(RUN)) == [1, 2, 3, 4]
+    assert read(path, RUN, upto_seq=0) == []
+
+
+def test_entries_come_with_the_place_after_them(path):
+    """From there the next one is read."""
+    lines = write_ledger(path, DURABLES)
+
+    places = [end_of(lines[:count]) for count in range(1, len(lines) + 1)]
+    assert [place for _, place in read_entries(path, RUN)] == places
 
 
 def test_reading_after_a_place_does_not_read_what_lies_before(path):
@@ -62,7 +78,7 @@ def test_reading_after_a_place_does_not_read_what_lies_before(path):
     lines = write_ledger(path, DURABLES)
     path.write_bytes(path.read_bytes().replace(b'"m-1"', b'"m-9"'))
 
-    assert [e.seq for e in read_entries(path, RUN, after=end_of(lines[:3]))] == [4]
+    assert [e.seq for e, _ in read_entries(path, RUN, after=end_of(lines[:3]))] == [4]
 
 
 def test_a_place_with_a_wrong_offset_is_found_by_its_number(path):
@@ -70,7 +86,7 @@ def test_a_place_with_a_wrong_offset_is_found_by_its_number(path):
     lines = write_ledger(path, DURABLES)
     place = end_of(lines[:2])
 
-    assert [e.seq for e in read_entries(path, RUN, after=Position(2, place.chain, 7))] == [3, 4]
+    assert [e.seq for e, _ in read_entries(path, RUN, after=Position(2, place.chain, 7))] == [3, 4]
 
 
 def test_a_place_of_another_history_is_damage(path):
@@ -98,7 +114,7 @@ def test_a_durable_number_that_is_torn_is_damage(path):
 
     with pytest.raises(LedgerDamaged, match="line 4 is torn"):
         list(read_entries(path, RUN, upto_seq=4))
-    assert [e.seq for e in read_entries(path, RUN, upto_seq=3)] == [1, 2, 3]
+    assert [e.seq for e, _ in read_entries(path, RUN, upto_seq=3)] == [1, 2, 3]
 
 
 def test_an_unfinished_write_is_passed_over_at_any_byte(path):
@@ -128,7 +144,7 @@ def test_every_flipped_bit_is_found(path):
 
         seen = []
         with pytest.raises(LedgerDamaged) as caught:
-            seen.extend(read_entries(path, RUN))
+            seen.extend(entry for entry, _ in read_entries(path, RUN))
         assert f"line {line}, byte {starts[line - 1]}" in caught.value.where
 
 
@@ -214,7 +230,7 @@ def test_integers_beyond_doubles_survive(path):
     line, _ = seal(message, 1, 0, RUN)
     path.write_bytes(line + b"\n")
 
-    [entry] = read_entries(path, RUN)
+    [(entry, _)] = read_entries(path, RUN)
 
     assert entry.message.payload == {"n": number}
 
@@ -225,7 +241,7 @@ def test_a_checksum_that_was_accepted_with_a_warning_is_read_again(path):
     line, _ = seal(json.dumps(document, separators=(",", ":")).encode(), 1, 0, RUN)
     path.write_bytes(line + b"\n")
 
-    [entry] = read_entries(path, RUN)
+    [(entry, _)] = read_entries(path, RUN)
 
     assert [a.sha256 for a in entry.message.artifacts] == ["none"]
 
