@@ -1,19 +1,22 @@
 """The approver: brings what people say to requests for leave into the ledger.
 
+They say it from any terminal, through a file in state/approvals, or at the terminal of the run, through the same file.
 It is told by `decide` what is open, again after every crash, and watches state/approvals as long as something is. An
 answer is appended under an id that follows from the request, as is the refusal when the time is up: the first of them
 that is in the ledger counts, the other is dropped. A file goes when its answer is durable.
 """
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
 from lorch_actors.actors.ring import LEDGER, Append, Appended, Subscribe, Subscribed
+from lorch_actors.actors.terminal import Terminal, verdict_of
 from lorch_actors.protocol.messages import Entry, Event
 from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.storage import approvals, disk
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.orders import AskOperator
@@ -28,11 +31,26 @@ class _Arrived(Struct, frozen=True):
     """To self: something has appeared in state/approvals."""
 
 
+class _Typed(Struct, frozen=True):
+    """To self: somebody has typed a line at the terminal of the run."""
+
+
 class Approver(Actor):
     """See the module."""
 
-    def __init__(self, context: ActorContext, *, workspace: Workspace, redactor: Redactor) -> None:
+    def __init__(
+        self,
+        context: ActorContext,
+        *,
+        run_id: str,
+        workspace: Workspace,
+        redactor: Redactor,
+        terminal: Terminal | None = None,
+    ) -> None:
         super().__init__(context)
+        self._run_id = run_id
+        self._terminal = terminal
+        self._asked_for = ""  # what the terminal was asked about last
         self._workspace = workspace
         self._redactor = redactor
         self._open: dict[str, AskOperator] = {}
@@ -53,18 +71,23 @@ class Approver(Actor):
             case Appended(new):
                 for entry in new:
                     self._settle(entry)
+                self._prompt()
             case AskOperator():
                 self._open[message.approval_id] = message
                 self._watch()
                 self._look(message)
+                self._prompt()
             case _Arrived():
                 for order in tuple(self._open.values()):
                     self._look(order)
+            case _Typed():
+                self._take_typed()
             case _:
                 super().receive(message)
 
     def cleanup(self) -> None:
-        """Let go of the watch."""
+        """Let go of what is watched."""
+        self._leave_terminal()
         if self._arrivals is not None:
             self.runtime.reactor.unwatch(self._arrivals.fd)
             self._arrivals.close()
@@ -81,6 +104,49 @@ class Approver(Actor):
         if self._arrivals is not None:
             self._arrivals.drain()
         self.tell_self(_Arrived())
+
+    # -- the terminal -------------------------------------------------------------------------------------------
+
+    def _prompt(self) -> None:
+        """Ask at the terminal for the request that has waited longest, one at a time."""
+        order = next(iter(self._open.values()), None)
+        if self._terminal is None or order is None or order.approval_id == self._asked_for:
+            return
+        self._leave_terminal()
+        if self._terminal.ask(f"[lorch] {order.approval_id}: allow it? y or n, and Enter"):
+            self._asked_for = order.approval_id
+            self.runtime.reactor.watch_read(self._terminal.fd, self._on_typed, self.name)
+
+    def _on_typed(self) -> None:
+        """Run in the reactor's thread: the line is read by this actor, once."""
+        if self._terminal is not None:
+            self.runtime.reactor.pause_read(self._terminal.fd)
+        self.tell_self(_Typed())
+
+    def _take_typed(self) -> None:
+        if self._terminal is None or not self._asked_for:
+            return
+        line = self._terminal.read()
+        if line is None:
+            self.runtime.reactor.unwatch(self._terminal.fd)
+            return
+        said = verdict_of(line)
+        if said is not None:
+            at = to_timestamp(self.runtime.clock.wall_ms())
+            decision: Literal["allow", "deny"] = "allow" if said[0] else "deny"
+            answer = approvals.Answer(self._run_id, self._asked_for, decision, said[1], at)
+            # The file wakes this actor, as one from any other terminal does.
+            approvals.give(self._workspace.approval(self._asked_for), answer)
+            self.runtime.reactor.unwatch(self._terminal.fd)
+        else:
+            self.runtime.reactor.resume_read(self._terminal.fd)
+
+    def _leave_terminal(self) -> None:
+        if self._terminal is not None:
+            self.runtime.reactor.unwatch(self._terminal.fd)
+        self._asked_for = ""
+
+    # -- the files ----------------------------------------------------------------------------------------------
 
     def _look(self, order: AskOperator) -> None:
         answer = approvals.read(self._workspace.approval(order.approval_id))

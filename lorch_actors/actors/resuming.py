@@ -1,6 +1,7 @@
 """Resuming a run: whether it can go on, and with what; and the end of whatever its dead processes left running."""
 
 import os
+import time
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ from lorch_actors import processes
 from lorch_actors.actors.opening import Opening, Settled, agent_object, opening_event, redactor_for
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.starting import start_run
-from lorch_actors.errors import ConfigError, ExitCode, UsageError
+from lorch_actors.errors import ConfigError, ExitCode, FailureCode, UsageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.processes.watermark import watermarked
 from lorch_actors.protocol.configuration import AgentSettings, Configuration, with_amounts
@@ -18,8 +19,10 @@ from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded, load_run, newest_unfinished, next_steps
 from lorch_actors.storage.workspace import Workspace
+from lorch_actors.workflow.accounts import not_worth_waiting
+from lorch_actors.workflow.budget import exhausted
 from lorch_actors.workflow.parts import ProcessRef
-from lorch_actors.workflow.state import LOOP_ROLES, Run
+from lorch_actors.workflow.state import LOOP_ROLES, Moment, Run
 from lorch_actors.workflow.system import RunResumed
 
 
@@ -81,6 +84,8 @@ def _resumed(
     over = _over(request, link, run)
     if over is not None:
         return over
+    if request.if_unfinished and not request.budget and _needs_somebody(run):
+        return Settled(ExitCode.DONE, "", run)
     if request.strict_drift:
         _refuse_drift(workspace, run)
     changes = _changes(run, request.configuration, redactor)
@@ -104,6 +109,15 @@ def _resumed(
         exclude=tuple(snapshot.get("exclude", ())),
         redactor=redactor,
     )
+
+
+def _needs_somebody(run: Run) -> bool:
+    """Tell whether a run stopped for what is still so: then cron would start and stop it all night."""
+    now = Moment(wall_ms=time.time_ns() // 1_000_000, steady_ms=0)
+    if run.stopped is None or run.stopped.code not in {FailureCode.OVER_BUDGET, FailureCode.WAIT_EXHAUSTED}:
+        return False
+    at_its_end = Moment(wall_ms=run.ticked_ms, steady_ms=0)
+    return exhausted(run, run.task, at_its_end) is not None or not_worth_waiting(run, LOOP_ROLES, now) is not None
 
 
 def _new_budget(run: Run, request: RunRequest) -> Object | None:

@@ -19,6 +19,7 @@ from lorch_actors.actors.run_state_keeper import KeeperPlace, RunStateKeeper
 from lorch_actors.actors.snapshotter import Snapshotter, TreePlace
 from lorch_actors.actors.starting import planned_tasks
 from lorch_actors.actors.supervisor import Supervisor
+from lorch_actors.actors.terminal import terminal_for
 from lorch_actors.actors.transcript import Console, Transcript
 from lorch_actors.protocol.messages import AgentRole
 from lorch_actors.records.history import Loaded, vouched
@@ -105,7 +106,14 @@ class RunTree(Struct, frozen=True):
                 mark=workspace.transcript_mark,
                 console=self.console,
             ),
-            child(Approver, ring.APPROVER, workspace=workspace, redactor=opening.redactor),
+            child(
+                Approver,
+                ring.APPROVER,
+                run_id=run_id,
+                workspace=workspace,
+                redactor=opening.redactor,
+                terminal=terminal_for(self.console),
+            ),
         ]
 
     def _conductor(self) -> ChildSpec:

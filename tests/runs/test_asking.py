@@ -2,15 +2,24 @@
 
 import json
 import os
+import pty
+import select
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
-from bench import Bench, gone_within
+from bench import DEADLINE_S, Bench, gone_within
 
 ASK = {"type": "ask", "tool": "Bash", "input": {"command": "make install"}}
 BUILDER = {"responses": {"implement": {"events": [ASK]}}}
 ASKING = {"builder": {"permissions": "ask"}}
 APPROVE = r"`lorch approve ap-[0-9a-f]{8}`"
+
+
+AT_TERMINAL = "import os, sys; os.login_tty(0); os.execv(sys.argv[1], sys.argv[1:])"
+"""Makes standard input the terminal of a session, as a login does, and goes on as the program that is named."""
 
 
 def open_requests(there: Bench) -> list[str]:
@@ -55,3 +64,52 @@ def test_an_answer_given_while_nobody_runs_counts_when_the_run_goes_on(tmp_path:
     assert failure["code"] == "permission_denied"
     assert failure["message"] == "Bash was denied: not on this machine"
     assert gone_within(there, 5) == []
+
+
+class Screen:
+    """What a terminal shows, read on from where the last thing was found."""
+
+    def __init__(self, master: int) -> None:
+        self._master = master
+        self._unread = b""
+
+    def until(self, text: bytes) -> None:
+        """Read on until this is shown."""
+        deadline = time.monotonic() + DEADLINE_S
+        while text not in self._unread:
+            left_s = max(0.0, deadline - time.monotonic())
+            assert select.select([self._master], [], [], left_s)[0], self._unread
+            self._unread += os.read(self._master, 65536)
+        self._unread = self._unread.partition(text)[2]
+
+
+def test_the_terminal_of_the_run_asks_and_takes_the_answer(tmp_path: Path):
+    """One question at a time; what is no answer is passed over, and what was typed before the question as well."""
+    events = [ASK, {**ASK, "input": {"command": "rm"}, "denied": "go_on"}]
+    there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": {"events": events}}}}, agents=ASKING)
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", AT_TERMINAL, sys.executable, "-m", "lorch_actors", "run", "--all"],
+        cwd=there.root,
+        stdin=slave,
+        stdout=slave,
+        stderr=slave,
+    )
+    os.close(slave)
+    screen = Screen(master)
+    try:
+        os.write(master, b"y\n")
+        screen.until(b"allow it?")
+        os.write(master, b"perhaps\nY go on\n")
+        screen.until(b"allowed by operator: go on")
+        screen.until(b"allow it?")
+        os.write(master, b"n not that\n")
+        screen.until(b"denied by operator: not that")
+        assert process.wait(DEADLINE_S) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(master)
+
+    said = [(line["payload"]["decision"], line["payload"]["by"]) for line in there.events("system.approval_answered")]
+    assert said == [("allow", "operator"), ("deny", "operator")]
