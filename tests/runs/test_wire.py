@@ -15,8 +15,9 @@ ROUND = [("implement", 0), ("review", 0), ("update_spec", 0)]
 ONCE_MORE = [("implement", 0), ("implement", 1), ("review", 0), ("update_spec", 0)]
 TASKS: list[dict[str, Any]] = [
     *({"id": f"T-{name}", "fault": name} for name in ("silent", "late", "noisy", "some_events", "large_artifact")),
-    *({"id": f"T-{name}", "fault": name} for name in ("long_wait", "never_reads", "killed")),
+    *({"id": f"T-{name}", "fault": name} for name in ("never_reads", "killed")),
     {"id": "T-stops_heartbeats", "fault": "stops_heartbeats", "role": "reviewer"},
+    {"id": "T-long_wait", "fault": "long_wait"},  # the last: whoever came after it would have to wait as well
 ]
 POLICY = {
     "max_bad_lines": 20,
