@@ -3,7 +3,8 @@
 It delivers only commands that it hears from the ledger, addressed to the incarnation it runs; it appends what the
 process says. When to start a process, and when to give one up, is decided in the core; that a process has died, hung or
 fallen silent is seen here. A process is gone with everything it started, and its output read to its end, before
-`agent_exited` is appended: so an entry's place in the ledger tells which incarnation it came from.
+`agent_exited` is appended: so an entry's place in the ledger tells which incarnation it came from. (What had itself
+started by somebody else, and is known by its marker alone, is gone before the next process is started.)
 """
 
 import sys

@@ -69,7 +69,7 @@ class AgentLink(Protocol):
         ...
 
     def release(self) -> None:
-        """Free every descriptor."""
+        """Free every descriptor; whoever had left the tree is gone when it returns."""
         ...
 
 

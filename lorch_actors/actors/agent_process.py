@@ -13,7 +13,6 @@ import termios
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from typing import Final
 
 from lorch_actors import processes
@@ -145,36 +144,32 @@ class AgentProcess:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGTERM)
 
-    def end_tree(self, keep: Sequence[int] = ()) -> None:
+    def end_tree(self) -> None:
         """SIGKILL the process and all that it started, whatever session it is in, and wait until it is gone.
 
-        First whoever is found quickly, which is nearly always everybody; then whoever the table of all processes shows
-        beside them. That table takes milliseconds, and a hunt looks four times.
+        We inherit its orphans, so all of it is below us, and found without a look at every process of the machine.
         """
         self._killed |= self._popen.poll() is None  # whom the sweep ends it reaps as well, and the status is lost
-        for look in (self._nearby, self._tree):
-            processes.end_all(partial(look, keep), deadline_s=SWEEP_S, keep=(*keep,))
+        processes.end_all(self._tree, deadline_s=SWEEP_S)
 
-    def _nearby(self, keep: Sequence[int]) -> set[int]:
-        """Return those of the tree that are below us, who inherit its orphans, and do not change place meanwhile."""
+    def _tree(self) -> set[int]:
+        """Return the pids of the tree: by descent, by marker, and strays that were adopted and carry no marker."""
         found = {self.pid} if self._popen.returncode is None else set()
         with _BEGINNING:
             adopted = processes.nearest(os.getpid()) - _OWNED
             found |= {pid for pid in adopted if self._is_ours(pid) or _is_stray(pid)}
-        return found.union(*map(processes.below, found)) - {os.getpid(), *keep}
+        return found.union(*map(processes.below, found)) - {os.getpid()}
+
+    def _escaped(self) -> set[int]:
+        """Return the pids of the tree and of those that somebody else adopted, or started at its wish."""
+        table = processes.parents()
+        found = self._tree() | processes.marked(AGENT_ID_VARIABLE, self.agent_id)
+        with _BEGINNING:
+            found |= {pid for pid, parent in table.items() if parent == os.getpid() and _is_stray(pid)}
+        return found.union(*(processes.descendants(pid, table) for pid in found)) - {os.getpid()}
 
     def _is_ours(self, pid: int) -> bool:
         return processes.environment_marker(pid, AGENT_ID_VARIABLE) == self.agent_id
-
-    def _tree(self, keep: Sequence[int]) -> set[int]:
-        """Return the pids of the tree: by descent, by marker, and strays that were adopted and carry no marker."""
-        found = {self.pid} if self._popen.returncode is None else set()
-        found |= processes.marked(AGENT_ID_VARIABLE, self.agent_id)
-        own = os.getpid()
-        with _BEGINNING:
-            table = processes.parents()
-            found |= {pid for pid, parent in table.items() if parent == own and _is_stray(pid)}
-        return (found | processes.descendants(self.pid, table)) - {own, *keep}
 
     def reap(self) -> tuple[int | None, int | None]:
         """Return exit code and signal of the dead process, one of them None."""
@@ -189,7 +184,8 @@ class AgentProcess:
         return (None, -code) if code < 0 else (code, None)
 
     def release(self) -> None:
-        """Free every descriptor."""
+        """Free every descriptor, when whoever left the tree is ended as well: that takes a look at every process."""
+        processes.end_all(self._escaped, deadline_s=SWEEP_S)
         self.close_stdin()
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None and not stream.closed:

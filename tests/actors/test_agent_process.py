@@ -50,7 +50,7 @@ def test_who_is_not_below_us_any_more_is_known_by_the_marker(runtime: Runtime, t
     assert left.pid not in processes.below(os.getpid())
 
     process.end_tree()
-
-    assert not processes.is_alive(left)
     process.reap()
     process.release()
+
+    assert not processes.is_alive(left)

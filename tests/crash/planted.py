@@ -64,7 +64,13 @@ PLANTED = (
     Bug(
         "repeats are not dropped", "call", LedgerWriter._is_repeat, "if message.message_id in self._seen:", "if False:"
     ),
-    Bug("chains are not compared", "byte", ledger_scan.Walk.lines, "raw[-CHAIN_BYTES:] != ", "b'' and "),
+    Bug(
+        "chains are not compared",
+        "byte",
+        ledger_scan.Walk.lines,
+        """ or not raw.endswith(CHAIN_KEY + link + b'"}}')""",
+        "",
+    ),
     Bug("no later line vouches", "byte", ledger_scan.judge, "max(acknowledged, sealed.durable)", "acknowledged"),
     Bug("damage is always cut", "byte", ledger._opened, "max(claimed, judgement.acknowledged)", "0"),
     Bug("no projection vouches", "byte", history.vouched, "return tuple(found)", "return ()"),

@@ -201,7 +201,7 @@ PROCESSES = (
     Bug(
         "an agent is found by descent alone",
         "tests/actors/test_agent_process.py::test_who_is_not_below_us_any_more_is_known_by_the_marker",
-        agent_process.AgentProcess._tree,
+        agent_process.AgentProcess._escaped,
         "processes.marked(AGENT_ID_VARIABLE, self.agent_id)",
         "set()",
     ),
