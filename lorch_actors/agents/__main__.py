@@ -26,7 +26,7 @@ def _adapter(name: str, arguments: Sequence[str]) -> int:
     return main(name, arguments)
 
 
-ADAPTERS: Final = ("claude", "codex", "acp")
+ADAPTERS: Final = ("claude", "codex", "gemini", "opencode", "acp")
 """Agents that are somebody else's coding-agent CLI."""
 
 AGENTS: Final[dict[str, Callable[[Sequence[str]], int]]] = {

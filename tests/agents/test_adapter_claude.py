@@ -77,6 +77,8 @@ def test_done_is_what_final_event_error_fields_and_exit_code_agree_on():
         (529, "API Error: 529 overloaded", Kind.OVERLOADED),
         (400, "Prompt is too long", Kind.CONTEXT_TOO_LONG),
         (400, "Credit balance is too low", Kind.USAGE_LIMITED),
+        (429, "Claude AI 5-hour limit reached", Kind.USAGE_LIMITED),
+        (429, "Rate limit reached", Kind.RATE_LIMITED),
     ],
 )
 def test_trap_subtype_success_with_is_error(status: int, said: str, kind: Kind):

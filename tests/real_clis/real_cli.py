@@ -59,6 +59,11 @@ def _codex_provider(url: str) -> list[str]:
     return ["-c", "model_provider=fake", "-c", f"model_providers.fake={provider}"]
 
 
+def _opencode_provider(url: str) -> dict[str, Any]:
+    options = {"baseURL": f"{url}/v1", "apiKey": KEY}
+    return {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {"fake-model": {}}}
+
+
 CLIS = {
     "claude": RealCli(
         "claude",
@@ -75,6 +80,20 @@ CLIS = {
         flags=lambda _: ["--model", "gpt-5"],
         extra=_codex_provider,
         env=lambda _: {"FAKE_KEY": KEY},
+    ),
+    "gemini": RealCli(
+        "gemini",
+        write=lambda path, content: Call("write_file", {"file_path": str(path), "content": content}),
+        shell=lambda command: Call("run_shell_command", {"command": command, "description": "work"}),
+        flags=lambda _: ["--model", "gemini-2.5-pro"],
+        env=lambda url: {"GOOGLE_GEMINI_BASE_URL": url, "GEMINI_API_KEY": KEY},
+    ),
+    "opencode": RealCli(
+        "opencode",
+        write=lambda path, content: Call("write", {"filePath": str(path), "content": content}),
+        shell=lambda command: Call("bash", {"command": command, "description": "work"}),
+        flags=lambda _: ["--model", "fake/fake-model"],
+        env=lambda url: {"OPENCODE_CONFIG_CONTENT": json.dumps({"provider": {"fake": _opencode_provider(url)}})},
     ),
 }
 

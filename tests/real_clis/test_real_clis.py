@@ -47,7 +47,7 @@ def test_files_are_written_tests_are_run_and_a_review_asks_for_changes_then_appr
 
 def test_429_parks_the_command_and_goes_on(cli: RealCli, tmp_path: Path):
     """No attempt is used up, and the CLI does not wait by itself, unseen."""
-    limit = Fail(429, "slow down", "rate_limit_error", {"retry-after": "3600"})
+    limit = Fail(429, "Rate limit reached", "rate_limit_error", {"retry-after": "3600"})
     with model_server(Model(cli, tmp_path, instead=[limit])) as server:
         bench = Bench(tmp_path, agents=settings(cli, server, tmp_path))
         ended = bench.run("run", "--all")

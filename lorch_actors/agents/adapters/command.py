@@ -38,7 +38,25 @@ def _acp() -> Client:
     return Acp()
 
 
-CLIENTS: Final[dict[str, Callable[[], Client]]] = {"claude": _claude, "codex": _codex, "acp": _acp}
+def _gemini() -> Client:
+    from lorch_actors.agents.adapters.gemini import Gemini
+
+    return Gemini()
+
+
+def _opencode() -> Client:
+    from lorch_actors.agents.adapters.opencode import Opencode
+
+    return Opencode()
+
+
+CLIENTS: Final[dict[str, Callable[[], Client]]] = {
+    "claude": _claude,
+    "codex": _codex,
+    "gemini": _gemini,
+    "opencode": _opencode,
+    "acp": _acp,
+}
 """The adapters by name."""
 
 PERMISSIONS: Final[tuple[Permissions, ...]] = ("allow", "workspace", "ask")
