@@ -12,8 +12,9 @@ from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
-from lorch_actors.actors.ring import LEDGER, Append, Appended, Subscribe, Subscribed
+from lorch_actors.actors.ring import LEDGER, MAIN, Append, Appended, Broken, Subscribe, Subscribed
 from lorch_actors.actors.terminal import Terminal, verdict_of
+from lorch_actors.errors import FailureCode, StorageError
 from lorch_actors.protocol.messages import Entry, Event
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.protocol.times import to_timestamp
@@ -96,7 +97,11 @@ class Approver(Actor):
     def _watch(self) -> None:
         """Watch before looking: what comes in between is seen twice, not never."""
         if self._arrivals is None:
-            self._arrivals = approvals.Arrivals(self._workspace.approvals)
+            try:
+                self._arrivals = approvals.Arrivals(self._workspace.approvals)
+            except StorageError as error:
+                self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{error.where}: {error.what}", error.remedy))
+                return
             self.runtime.reactor.watch_read(self._arrivals.fd, self._on_arrival, self.name)
 
     def _on_arrival(self) -> None:

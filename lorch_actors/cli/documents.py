@@ -219,7 +219,10 @@ class DoctorDocument(Document, frozen=True):
 
 
 class ReportDocument(Document, frozen=True):
-    """The closing report of `run` and `resume`. next: command lines worth trying, each with what it is for."""
+    """The closing report of `run` and `resume`. next: command lines worth trying, each with what it is for.
+
+    unanswered: how often an agent asked for leave and was denied because nobody answered in time.
+    """
 
     run_id: str
     status: RunStatus
@@ -236,6 +239,7 @@ class ReportDocument(Document, frozen=True):
     restarts: dict[str, int]
     resumes: int
     branch: str | None
+    unanswered: int
     spent: SpentBody
     stopped: FailureBody | None
     next: list["NextLine"]

@@ -43,6 +43,7 @@ def report(run: Run, code: int, workspace: str, *, here: bool) -> ReportDocument
         restarts=dict(run.restarts),
         resumes=run.resumes,
         branch=run.git.branch if run.git_begun else None,
+        unanswered=run.unanswered,
         spent=spent_body(run, run.ticked_ms),
         stopped=failure_body(run.stopped),
         next=_next(run, code, workspace, here=here),
@@ -112,6 +113,8 @@ def report_text(document: ReportDocument) -> str:
     lines.append(", ".join(f"{n} {what}" if n == 1 else f"{n} {what}s" for what, n in sums) + f"{_trouble(document)}.")
     spent = spent_text(document.spent)
     lines += [f"Spent: {spent}."] if spent else []
+    if document.unanswered:
+        lines.append(f"Denied because nobody answered in time: {document.unanswered} (policy.approval_timeout_s).")
     if document.stopped is not None:
         lines.append(f"Stopped: {failure_text(document.stopped)}")
     lines += [f"In {document.workspace}" + (f", branch {document.branch}" if document.branch else "")]

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from lorch_actors.errors import StorageError
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_first
 
@@ -59,18 +60,18 @@ def remove_all(directory: Path, run_id: str) -> None:
 class Arrivals:
     """A descriptor that can be read when a name has appeared in a directory: inotify(7), which Python has no call for.
 
-    Raises OSError when the kernel has no watch left (``fs.inotify.max_user_watches``).
+    Raises StorageError when the kernel has no watch left for this user, or the directory is gone.
     """
 
     def __init__(self, directory: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self.fd = libc.inotify_init1(_IN_NONBLOCK | _IN_CLOEXEC)
         if self.fd < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), str(directory))
+            raise _unwatchable(directory, ctypes.get_errno())
         if libc.inotify_add_watch(self.fd, os.fsencode(directory), ctypes.c_uint32(_IN_CREATE | _IN_MOVED_TO)) < 0:
             number = ctypes.get_errno()
             os.close(self.fd)
-            raise OSError(number, os.strerror(number), str(directory))
+            raise _unwatchable(directory, number)
 
     def drain(self) -> None:
         """Forget what has arrived so far."""
@@ -82,3 +83,11 @@ class Arrivals:
     def close(self) -> None:
         """Let go of the descriptor."""
         os.close(self.fd)
+
+
+def _unwatchable(directory: Path, number: int) -> StorageError:
+    return StorageError(
+        f"cannot watch for answers: {os.strerror(number)}",
+        where=str(directory),
+        remedy="Raise fs.inotify.max_user_instances and max_user_watches (sysctl), then `lorch resume`.",
+    )

@@ -120,6 +120,8 @@ def _approval_answered(run: Run, note: ApprovalAnswered, told: Told) -> Run:
     pending = run.pending
     if pending is None or told.correlation_id != pending.command.correlation_id:
         return run
+    if note.by == "timeout":
+        run = replace(run, unanswered=run.unanswered + 1)
     if note.by == "operator":
         pending = replace(pending, decided={**pending.decided, note.approval_id: note.decision == "allow"})
     approval = pending.approvals.get(note.approval_id)

@@ -257,7 +257,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
     tasks: in the order they were declared. process: the orchestrator that has it. processes: the latest of each agent
     and worker. planned: tasks that are still to be
     declared; where they did not fit into an entry, ``tasks_file`` says where they are. limits: by account. accounts: by
-    role, where an agent has told its own. ticked_ms: time of the last entry of our own, since the epoch.
+    role, where an agent has told its own. ticked_ms: time of the last entry of our own, since the epoch. unanswered:
+    requests for leave that nobody answered in time.
     """
 
     run_id: str
@@ -295,6 +296,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     accounts: dict[str, str] = field(default_factory=dict)
     spent: Spent = Spent()
     ticked_ms: int = 0
+    unanswered: int = 0
 
     @property
     def task(self) -> Task | None:

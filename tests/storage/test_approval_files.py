@@ -1,9 +1,13 @@
 """Answers on their way to a run: the first counts, whole or not at all, and whoever watches is woken."""
 
+import os
 import select
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from lorch_actors.errors import StorageError
 from lorch_actors.storage import approvals
 from lorch_actors.storage.approvals import Answer, Arrivals
 
@@ -58,3 +62,13 @@ def test_at_its_end_a_run_takes_its_own_answers_away(tmp_path: Path):
     approvals.remove_all(tmp_path, "run-1")
 
     assert sorted(one.name for one in tmp_path.iterdir()) == ["ap-2.json", "ap-3.json"]
+
+
+def test_a_directory_that_cannot_be_watched_is_an_error_in_words(tmp_path: Path):
+    """It names the place and what to do, and leaves no descriptor open."""
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(StorageError, match="cannot watch for answers") as refused:
+        Arrivals(tmp_path / "gone")
+
+    assert refused.value.where == str(tmp_path / "gone")
+    assert len(os.listdir("/proc/self/fd")) == len(before)
