@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from lorch_actors import processes
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, Subscribe, Subscribed
@@ -21,6 +22,7 @@ from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, LorchError, StorageError
 from lorch_actors.processes import ProcessIdentity
+from lorch_actors.processes.watermark import watermarked_alike
 from lorch_actors.protocol.messages import AgentType, Command, Entry, Event, Message
 from lorch_actors.protocol.parse import encode
 from lorch_actors.storage.ledger import LedgerFile
@@ -33,6 +35,7 @@ LAZY_ENTRIES_MAX: Final = 128
 """So many wait for each other at most: fewer than what an agent may have under way, else it would wait as well."""
 REMEMBERED_IDS: Final = 16_384
 LOCK_WAIT_S: Final = 5.0
+ORPHANS_S: Final = 5.0
 
 
 class LedgerPlace(Struct, frozen=True):
@@ -77,6 +80,20 @@ class LedgerWorker(Worker):
         except StorageError as error:
             return [_refusal(error)]
         return [_end_of(file)]
+
+    def orphaned(self) -> None:
+        """End what the dead orchestrator left, in case that the guardian is dead as well.
+
+        Nobody who was started later is meant: the run may be resumed already.
+        """
+        until_ticks = processes.now_ticks()
+
+        def find() -> set[int]:
+            found, table = watermarked_alike(), processes.parents()
+            found |= {below for pid in found for below in processes.descendants(pid, table)}
+            return {pid for pid in found if (who := processes.identify(pid)) and who.start_ticks <= until_ticks}
+
+        processes.end_all(find, deadline_s=ORPHANS_S)
 
     def close(self) -> None:
         """Let go of file and lock."""

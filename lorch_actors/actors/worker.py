@@ -43,6 +43,9 @@ class Worker:
         """
         raise NotImplementedError
 
+    def orphaned(self) -> None:
+        """Do what is left to do when the orchestrator is dead, in a thread of its own; then the process ends."""
+
     def close(self) -> None:
         """Release what ``open`` took. Called at an orderly end only; a killed process closes nothing."""
 

@@ -23,6 +23,7 @@ from lorch_actors.actors.worker_loop import WorkerLoop, failure
 
 _CHUNK_BYTES: Final = 256 * 1024
 _BATCH_BYTES: Final = 8 * 1024 * 1024  # a batch is handed over when it has grown past this
+_ORPHANED_S: Final = 10.0
 IGNORED: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """What a terminal or a service manager sends to everybody: it is the orchestrator's business."""
 
@@ -36,30 +37,33 @@ def work(socket_fd: int, orchestrator_pidfd: int) -> int:
     """Be the worker process at the other end of this socket; return its exit code."""
     use_no_input()
     close_all_but(socket_fd, orchestrator_pidfd)
-    threading.Thread(target=_end_with, args=(orchestrator_pidfd,), name="orphan watch", daemon=True).start()
+    watch = _OrphanWatch(orchestrator_pidfd)
     with socket.socket(fileno=socket_fd) as connection:
 
         def send(frames: Sequence[Frame]) -> None:
             connection.sendall(b"".join(map(encode_frame, frames)))
 
         try:
-            _work(connection, send)
+            _work(connection, send, watch)
         except BaseException as error:  # noqa: BLE001 - the front is told, and the process ends
             with contextlib.suppress(OSError):
                 send([failure(error)])
             return 1
+    watch.finish()
     return 0
 
 
-def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None]) -> None:
+def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None], watch: "_OrphanWatch") -> None:
     reader = FrameReader()
     batch = _next_batch(connection, reader)
     if not batch:
         return  # the front has given it up already
     name, create = batch.pop(0).body
     processes.set_name(f"lorch-{name}")
-    loop = WorkerLoop(pickle.loads(create)(), send)  # noqa: S301 - our own
+    worker: Worker = pickle.loads(create)()  # noqa: S301 - our own
+    loop = WorkerLoop(worker, send)
     loop.open()
+    watch.then = worker.orphaned
     while batch or (batch := _next_batch(connection, reader)):
         loop.handle(batch)
         batch = []
@@ -100,8 +104,25 @@ def use_no_input() -> None:
     os.close(null)
 
 
-def _end_with(pidfd: int) -> None:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    poll.poll()
-    os._exit(0)
+class _OrphanWatch:
+    """Ends this process when the orchestrator is dead, whatever it is doing; before that, does what is left to do."""
+
+    def __init__(self, orchestrator_pidfd: int) -> None:
+        self.then: Callable[[], None] | None = None
+        self._orchestrator = select.poll()
+        self._orchestrator.register(orchestrator_pidfd, select.POLLIN)
+        self._thread = threading.Thread(target=self._watch, name="orphan watch", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """Leave an orphan's end to the thread; return at once if the orchestrator lives."""
+        if self._orchestrator.poll(0):
+            self._thread.join(_ORPHANED_S)
+
+    def _watch(self) -> None:
+        try:
+            self._orchestrator.poll()
+            if self.then is not None:
+                self.then()
+        finally:
+            os._exit(0)

@@ -18,12 +18,6 @@ GONE_WITHIN_S: Final = 1.0
 BOTH_WITHIN_MS: Final = 3000.0
 """Orchestrator and guardian killed so close together count as both at once, for which there is no such promise."""
 _LOOK_S: Final = 0.002
-_TICKS_PER_S: Final = os.sysconf("SC_CLK_TCK")
-
-
-def now_ticks() -> int:
-    """Return the clock that start times of processes are told in: ticks since boot."""
-    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * _TICKS_PER_S)
 
 
 def alive(token: str, *, before_ticks: int | None = None) -> dict[ProcessIdentity, str]:

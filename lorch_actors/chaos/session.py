@@ -256,7 +256,7 @@ class Session:
             return
         if now < self._rest_until and not any(note.name == "command" for note in tail.notes[self._rest_from :]):
             return
-        ticks = orphans.now_ticks()
+        ticks = processes.now_ticks()
         orchestrator = self._victims.orchestrator(guardian) if self._card.role == GUARDIAN else None
         strike = self._victims.strike(self._card, tail, guardian)
         if strike is None:

@@ -6,6 +6,7 @@ one; a signal goes through a pidfd, so it reaches exactly the process that was l
 
 import os
 import signal
+import time
 from collections.abc import Container
 from functools import cache
 from typing import Final, NamedTuple
@@ -28,6 +29,7 @@ __all__ = [
     "kill",
     "marked",
     "nearest",
+    "now_ticks",
     "parents",
     "reap_adopted",
     "set_child_subreaper",
@@ -58,6 +60,11 @@ def identify(pid: int) -> ProcessIdentity | None:
     """Return who has this pid now (a zombie too), or None when nobody has."""
     stat = proc.stat(pid)
     return None if stat is None else ProcessIdentity(boot_id(), pid, int(stat[proc.START_TICKS]))
+
+
+def now_ticks() -> int:
+    """Return the clock that start times of processes are told in: ticks since the boot."""
+    return int(time.clock_gettime(time.CLOCK_BOOTTIME) * os.sysconf("SC_CLK_TCK"))
 
 
 def is_alive(identity: ProcessIdentity) -> bool:

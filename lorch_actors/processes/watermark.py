@@ -30,11 +30,21 @@ def set_watermark(name: str) -> None:
 
 def watermarked(name: str) -> set[int]:
     """Return the processes of this user that carry the mark of that name, zombies left out."""
-    user, value = os.geteuid(), str(_value(name)).encode()
+    return _carriers(_value(name))
+
+
+def watermarked_alike() -> set[int]:
+    """Return the processes of this user that carry the same mark as this one; none if it carries none."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_RTTIME)
+    return _carriers(soft) if soft >= _BASE else set()
+
+
+def _carriers(value: int) -> set[int]:
+    user, said = os.geteuid(), str(value).encode()
     found = set()
     for pid in proc.pids():
         with suppress(FileNotFoundError):
-            if os.stat(f"/proc/{pid}").st_uid == user and _soft_limit(pid) == value:
+            if os.stat(f"/proc/{pid}").st_uid == user and _soft_limit(pid) == said:
                 found.add(pid)
     return found
 

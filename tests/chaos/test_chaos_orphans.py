@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lorch_actors.chaos.orphans import MARKER, OrphanWatch, alive, now_ticks
+from lorch_actors.chaos.orphans import MARKER, OrphanWatch, alive
 from lorch_actors.chaos.promises import Accounts
 from lorch_actors.chaos.settings import Card
 from lorch_actors.chaos.strikes import Strike, wall_ms
-from lorch_actors.processes import ProcessIdentity, identify
+from lorch_actors.processes import ProcessIdentity, identify, now_ticks
 
 GONE = ProcessIdentity("boot", 1 << 30, 1)
 

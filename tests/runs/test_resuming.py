@@ -31,12 +31,12 @@ def tasks(count: int) -> list[dict[str, Any]]:
     return [{"id": f"T-{number}", "goal": f"number {number}"} for number in range(1, count + 1)]
 
 
-def crash(running: Running) -> None:
-    """Kill guardian and orchestrator at once, as a failing machine would."""
-    orchestrator = running.pid_of("orchestrator")
+def crash(running: Running, *others: str) -> None:
+    """Kill guardian, orchestrator and whoever else is named at once, as a failing machine would."""
+    orchestrator, *pids = [running.pid_of(name) for name in ("orchestrator", "guardian", *others)]
     os.kill(orchestrator, signal.SIGSTOP)  # so that it does not notice
-    os.kill(running.pid_of("guardian"), signal.SIGKILL)
-    os.kill(orchestrator, signal.SIGKILL)
+    for pid in (*pids, orchestrator):
+        os.kill(pid, signal.SIGKILL)
     assert running.wait().code == -signal.SIGKILL
 
 

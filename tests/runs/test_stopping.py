@@ -124,6 +124,42 @@ def _role_of(pid: int) -> str:
     return psutil.Process(pid).environ()["LORCH_AGENT_TYPE"]
 
 
+def test_one_second_after_both_were_killed_nothing_of_the_run_is_alive(tmp_path: Path) -> None:
+    """Guardian and orchestrator at once: the ledger's worker is there to see it, and ends the rest before itself."""
+    there, grandchildren = sprawling(tmp_path, STUBBORN)
+    running = there.start()
+    running.until_begun("implement")
+
+    with watching(everything_of(running, grandchildren)) as handles:
+        assert alive(handles) == len(handles) == 12
+        crash(running)
+
+        assert alive(handles, 1.0) == 0
+    assert there.run("resume").code == 0
+
+
+ORPHANED = """
+import subprocess, sys
+from lorch_actors import processes
+from lorch_actors.actors.ledger_writer import LedgerWorker
+from lorch_actors.processes.watermark import set_watermark
+set_watermark(sys.argv[1])
+child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])
+who = processes.identify(child.pid)
+for died in (who.start_ticks - 1, who.start_ticks):
+    processes.now_ticks = lambda: died
+    LedgerWorker(None).orphaned()
+    print(processes.is_alive(who))
+"""
+
+
+def test_who_was_started_after_the_orchestrators_death_is_left_alone() -> None:
+    """The run may be resumed already, under the same mark."""
+    argv = [sys.executable, "-c", ORPHANED, f"run-{os.getpid()}"]
+
+    assert subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout == "True\nFalse\n"
+
+
 @pytest.mark.parametrize("words", [["resume"], ["run", "--all", "--new"]])
 def test_what_outlived_guardian_and_orchestrator_is_ended_by_who_comes_next(tmp_path: Path, words: list[str]) -> None:
     """Before anything is begun, whatever it has shed: its parent, its session, its whole environment."""
@@ -133,7 +169,7 @@ def test_what_outlived_guardian_and_orchestrator_is_ended_by_who_comes_next(tmp_
     left = [pid for pid, _ in grandchildren_in(grandchildren)]
 
     with watching([running.pid_of("builder"), *left]) as handles:
-        crash(running)
+        crash(running, "ledger")  # whose worker would end them
         assert alive(handles) == len(handles) == 7
 
         ended = there.run(*words)
