@@ -97,12 +97,14 @@ class ProcessKeeper(Actor):
     def cleanup(self) -> None:
         """Leave no process behind, whatever ended this actor, and have it recorded."""
         process = self._process
-        if process is not None:
-            process.end_tree()
-            self._record_exit(process, "its actor ended")
+        try:
+            if process is not None:
+                process.end_tree()
+                self._record_exit(process, "its actor ended")
+        finally:  # a full disk does not take the log's last line; what is held is let go nevertheless
             self._release()
-        if self._log is not None:
-            self._log.close()
+            if self._log is not None:
+                self._log.close()
 
     def _record_loss(self) -> None:
         """Have it recorded that no process is up: if the ledger failed with its predecessor, nobody else has."""

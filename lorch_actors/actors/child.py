@@ -102,6 +102,7 @@ class Child(Struct):
     doomed: bool = False  # it is alive and has to end
     retrying: bool = False  # its start failed, and the message to try again is under way
     was_up: bool = False
+    failed_starts: int = 0  # one after the other
     cause: str | None = None  # why it is being restarted; told when it is up again
     restarts: int = 0
 

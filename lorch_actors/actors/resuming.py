@@ -18,6 +18,7 @@ from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded, load_run, newest_unfinished, next_steps
+from lorch_actors.storage import disk
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.accounts import not_worth_waiting
 from lorch_actors.workflow.budget import exhausted
@@ -54,7 +55,7 @@ def open_run(
     redactor = redactor_for(request.configuration)
     if run_id is None:
         return nothing_there(request, workspace)
-    if request.resume or (link.start > 0 and workspace.ledger(run_id).exists()):
+    if request.resume or (link.start > 0 and disk.exists(workspace.ledger(run_id))):
         loaded = load_run(workspace, run_id)
         if loaded.run.started:
             return _resumed(request, link, workspace, loaded, process, redactor)

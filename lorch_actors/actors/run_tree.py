@@ -18,7 +18,7 @@ from lorch_actors.actors.restart_recorder import RestartRecorder
 from lorch_actors.actors.run_state_keeper import KeeperPlace, RunStateKeeper
 from lorch_actors.actors.snapshotter import Snapshotter, TreePlace
 from lorch_actors.actors.starting import planned_tasks
-from lorch_actors.actors.supervisor import Supervisor
+from lorch_actors.actors.supervisor import Supervisor, branch
 from lorch_actors.actors.terminal import terminal_for
 from lorch_actors.actors.transcript import Console, Transcript
 from lorch_actors.protocol.messages import AgentRole
@@ -55,10 +55,8 @@ class RunTree(Struct, frozen=True):
             "period_ms": round(policy.supervisor.period_s * 1000),
             "report_to": RestartRecorder.NAME,
         }
-        agents = child(Supervisor, ring.AGENT_SUPERVISOR, children=[self._agent(role) for role in LOOP_ROLES], **limits)
-        around = child(
-            Supervisor, ring.RING_SUPERVISOR, children=[*self._projections(), agents, self._conductor()], **limits
-        )
+        agents = branch(ring.AGENT_SUPERVISOR, children=[self._agent(role) for role in LOOP_ROLES], **limits)
+        around = branch(ring.RING_SUPERVISOR, children=[*self._projections(), agents, self._conductor()], **limits)
         run_id = opening.run_id
         place = LedgerPlace(
             path=self.workspace.ledger(run_id),

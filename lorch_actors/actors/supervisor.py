@@ -14,7 +14,7 @@ to restart does not hold up the restart of another.
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import pykka
 from msgspec import Struct
@@ -30,6 +30,7 @@ from lorch_actors.actors.child import (
     RestartLimitExceeded,
     RestartWindow,
     Strategy,
+    child,
 )
 from lorch_actors.actors.messages import (
     LATER,
@@ -45,6 +46,8 @@ from lorch_actors.actors.messages import (
     Stop,
     WorkerDied,
 )
+
+_MARGIN_MS: Final = 1_000
 
 
 class _Overdue(Struct, frozen=True):
@@ -140,6 +143,7 @@ class Supervisor(Actor):
             one.disarm()
             one.phase = Phase.RUNNING
             one.was_up = True
+            one.failed_starts = 0
         if one.cause is not None:
             one.restarts += 1
             if self._report_to is not None:
@@ -163,6 +167,7 @@ class Supervisor(Actor):
             self._advance()
 
     def _on_failed_start(self, one: Child, reason: Reason) -> None:
+        one.failed_starts += 1
         if self._announced or one.starts_again_after(reason):
             one.retrying = True
             self.tell_self(_Retry(one.name, reason))
@@ -213,10 +218,13 @@ class Supervisor(Actor):
         self._advance()
 
     def _admit(self, one: Child, reason: Reason) -> bool:
-        if self._window.admit(self.now_ms()):
+        limit = f"more than {self._window.intensity} restarts in {self._window.period_ms / 1000:g} s"
+        if one.failed_starts > self._window.intensity:
+            # Starts that hang may lie so far apart that the window alone would let them go on without end.
+            limit = f"{one.failed_starts} starts failed one after the other"
+        elif self._window.admit(self.now_ms()):
             return True
-        limit = f"{self._window.intensity} restarts in {self._window.period_ms / 1000:g} s"
-        what = f"{self.name} gave up on {one.name}: more than {limit}; the last time: {reason}"
+        what = f"{self.name} gave up on {one.name}: {limit}; the last time: {reason}"
         self._end(Crash(RestartLimitExceeded(what, remedy="The run can be resumed.")))
         return False
 
@@ -290,6 +298,21 @@ class Supervisor(Actor):
     def _current(self, name: str, incarnation: int) -> Child | None:
         one = self._by_name.get(name)
         return one if one is not None and one.incarnation == incarnation else None
+
+
+def branch(name: str, *, children: Sequence[ChildSpec], **options: Any) -> ChildSpec:
+    """Return the spec of a supervisor below another one. Its times are those of all its children together.
+
+    Each of them has its own deadline below it; a shorter one above would cut off what is still in its time.
+    """
+    return child(
+        Supervisor,
+        name,
+        children=children,
+        start_timeout_ms=_MARGIN_MS + sum(spec.start_timeout_ms for spec in children),
+        shutdown_ms=_MARGIN_MS + sum(spec.shutdown_ms for spec in children),
+        **options,
+    )
 
 
 def _tell(ref: "pykka.ActorRef[Any]", message: Any) -> None:

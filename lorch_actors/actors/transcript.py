@@ -96,6 +96,7 @@ class Transcript(Actor):
         self._file: TranscriptFile | None = None
         self._place = Position.start(run_id)
         self._unmarked = 0  # entries since the place was last noted
+        self._torn = False
 
     def started(self) -> bool:
         """Open the file and ask for entries."""
@@ -104,10 +105,15 @@ class Transcript(Actor):
         return LATER
 
     def receive(self, message: Any) -> None:
-        """Write what has become durable. A disk that refuses is told, not raised: a restart would not help."""
+        """Write what has become durable. A disk that refuses is told, not raised: a restart would not help.
+
+        From then on nothing is written: a line is missing, and neither a mark nor an answer may say that it is there.
+        """
         try:
-            self._receive(message)
+            if not self._torn:
+                self._receive(message)
         except StorageError as error:
+            self._torn = True
             self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{error.where}: {error.what}", error.remedy))
 
     def _receive(self, message: Any) -> None:

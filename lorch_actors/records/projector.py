@@ -60,21 +60,24 @@ class Projector:
             self.apply(entry, position)
 
     def apply(self, entry: Entry, position: Position) -> None:
-        """Fold one entry; write the receipt if it settles a step. Entries that were folded before are dropped."""
+        """Fold one entry; write the receipt if it settles a step. Entries that were folded before are dropped.
+
+        The receipt comes first: a position beyond one that could not be written would say that it is there.
+        """
         if entry.seq <= self.position.seq:
             return
-        before = self.run.settled_count
-        self.run = fold(self.run, entry)
-        self.position = position
-        self.dirty = True
-        self._since_checkpoint += 1
-        settled = self.run.last_settled
-        if self.run.settled_count != before and settled is not None:
-            declared = self.run.tasks[settled.task_id].declared
+        run = fold(self.run, entry)
+        settled = run.last_settled
+        if run.settled_count != self.run.settled_count and settled is not None:
+            declared = run.tasks[settled.task_id].declared
             path = self._workspace.receipt(settled.task_id, settled.step)
             disk.make_directory(path.parent)
             write_json(path, receipt(settled, declared, entry.seq, entry.chain))
             self.receipts.append(path)
+        self.run = run
+        self.position = position
+        self.dirty = True
+        self._since_checkpoint += 1
 
     def flush(self) -> None:
         """Write run state and index if they are behind; a checkpoint when many entries have come since the last.

@@ -9,8 +9,7 @@ Python itself (PEP 475), short writes by `write`.
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Final
 
 from lorch_actors.errors import StorageError, StorageRefused
@@ -52,12 +51,23 @@ def storage_error(deed: str, place: str, error: OSError) -> StorageError:
     return kind(f"cannot {deed}: {told}", where=place, remedy=remedy)
 
 
-@contextmanager
-def _told(deed: str, place: StrPath | int) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise storage_error(deed, _name(place), error) from error
+class _told:  # noqa: N801 - reads as a statement; a class, since it stands around every call
+    """Turns an OSError into a StorageError that says which deed it was, and where."""
+
+    __slots__ = ("_deed", "_place")
+
+    def __init__(self, deed: str, place: StrPath | int) -> None:
+        self._deed = deed
+        self._place = place
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if isinstance(error, OSError):
+            raise storage_error(self._deed, _name(self._place), error) from error
 
 
 def _name(place: StrPath | int) -> str:

@@ -13,7 +13,7 @@ from systems import System, crash, end_by_shutdown, end_normally, running
 
 from lorch_actors.actors.child import ChildSpec, Restart, RestartLimitExceeded, Strategy, child
 from lorch_actors.actors.messages import Reason, Shutdown
-from lorch_actors.actors.supervisor import Supervisor
+from lorch_actors.actors.supervisor import Supervisor, branch
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import LockedError
 
@@ -431,3 +431,39 @@ def test_the_last_resort_cuts_everything_off(family: Family) -> None:
     system.until(lambda: {"cut a", "down a"} <= {*system.record.events})
 
     assert family.reason() is not None
+
+
+def test_starts_that_hang_again_and_again_are_given_up(family: Family) -> None:
+    """They lie too far apart for the window; after as many in a row as restarts are allowed it is over all the same."""
+    system = family.system
+    family.begin(system.child("a", hangs=range(2, 9), start_timeout_ms=700), intensity=2, period_ms=1000)
+    system.events("up a")
+    family.is_up()
+    family.end("a", crash)
+    system.events("down a")
+    for _ in range(3):
+        system.events("hangs a")
+        system.settle("top")
+        system.advance(700)
+        system.until(lambda: "down a" in system.record.events)
+        assert system.record.events[:2] in (["cut a", "down a"], ["cut a", "hangs a"])
+        system.record.events[:] = [event for event in system.record.events if event.startswith("hangs")]
+
+    assert "3 starts failed one after the other" in str(family.reason())
+
+
+def test_a_branch_has_the_time_of_all_that_is_in_it(family: Family) -> None:
+    """A supervisor below another one is not cut off while a child of its own is still within its time."""
+    system = family.system
+    slow = system.child("a", hangs=(1,), start_timeout_ms=20_000)
+    family.begin(branch("branch", children=[system.child("b"), slow]), intensity=1)
+    system.events("up b", "hangs a")
+    system.settle("branch")
+    system.advance(19_999)
+    system.settle("branch")
+    assert system.rest() == []
+    system.advance(1)
+    system.events("cut a")
+
+    family.is_up()
+    assert {"down b", "down a"} <= {*family.stop(), "down a"}

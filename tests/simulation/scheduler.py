@@ -19,7 +19,7 @@ from lorch_actors.actors.directory import Directory
 from lorch_actors.actors.messages import CallbackFailed
 from lorch_actors.actors.runtime import Runtime
 
-TURNS_MAX = 60_000
+TURNS_MAX = 12_000
 REACTOR = "reactor"
 
 
@@ -43,7 +43,7 @@ class Alarm:
 class Mailbox:
     """Envelopes by sender. Each is worth one turn of the actor."""
 
-    __slots__ = ("_channels", "_count", "_owed", "_scheduler", "actor", "blocked", "closed")
+    __slots__ = ("_channels", "_count", "_owed", "_scheduler", "actor", "begun", "blocked", "closed")
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
@@ -52,6 +52,7 @@ class Mailbox:
         self._owed: list[Callable[[], None]] = []
         self.actor: Any = None
         self.blocked = False
+        self.begun = False
         self.closed = False
 
     def put(self, envelope: Any) -> None:
@@ -66,9 +67,10 @@ class Mailbox:
     def get(self) -> Any:
         """Return the next envelope of a sender that chance chooses; one that has none left is forgotten."""
         channels = self._channels
-        chosen = next(iter(channels))
         if len(channels) > 1:
-            chosen = [*channels][self._scheduler.draw(len(channels))]
+            chosen = [*channels][int(self._scheduler.chance.random() * len(channels))]
+        else:
+            (chosen,) = channels
         channel = channels[chosen]
         envelope = channel.popleft()
         if not channel:
@@ -80,16 +82,24 @@ class Mailbox:
         return not self._count
 
     def begin(self) -> None:
-        if self._waits(self.begin):
+        if self.blocked:
+            self._owed.append(self.begin)
             return
+        self.begun = True
         self._scheduler.run_as(self.actor.name, self.actor.begin)
         self._end_if_over()
+        self.release()
 
     def turn(self) -> None:
-        if self.closed or self._waits(self.turn):
+        if self.closed:
             return
-        self._scheduler.step(self.actor, self.get())
-        self._end_if_over()
+        if self.blocked or not self.begun:
+            self._owed.append(self.turn)
+            return
+        actor = self.actor
+        self._scheduler.step(actor, self.get())
+        if actor.actor_stopped.is_set():
+            self._end_if_over()
 
     def release(self) -> None:
         """Let the actor go on that was held up."""
@@ -97,11 +107,6 @@ class Mailbox:
         owed, self._owed = self._owed, []
         for token in owed:
             self._scheduler.ready(token)
-
-    def _waits(self, token: Callable[[], None]) -> bool:
-        if self.blocked:
-            self._owed.append(token)
-        return self.blocked
 
     def _end_if_over(self) -> None:
         if self.actor.ended and not self.closed:
@@ -164,11 +169,11 @@ class Scheduler:
 
     def step(self, actor: Any, envelope: Any) -> None:
         """Let an actor handle an envelope. To be extended by who wants it to fail."""
-        before, self.current = self.current, actor.name
+        self.current = actor.context.name
         if self.trace is not None:
             self.tell(f"{actor.name} takes {envelope.message!r}")
         actor.step(envelope)
-        self.current = before
+        self.current = ""
 
     # turns
 
@@ -220,6 +225,11 @@ class Scheduler:
             self.pass_time()
             self.settle()
         self.now_ms = until_ms
+
+    @property
+    def has_alarms(self) -> bool:
+        """Whether there is a timer."""
+        return bool(self._alarms)
 
     def pass_time(self) -> None:
         """Ring the next timer."""

@@ -3,6 +3,7 @@
 Frames cross as they are. What was sent before a death still arrives, as from a socket; what was not is lost.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,10 +24,10 @@ class SimulatedHost:
     links: of those that live, by name. before, after: called around everything that a worker does, with its link.
     """
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, first_pid: int = 1000) -> None:
         self.scheduler = scheduler
         self.links: dict[str, SimulatedLink] = {}
-        self._pid = 1000
+        self._pid = first_pid
 
     def start(self, name: str, create: Callable[[], Worker], wake: Callable[[], object]) -> "SimulatedLink":
         self._pid += 1
@@ -77,7 +78,8 @@ class SimulatedLink:
 
     def send(self, number: int, message: Any) -> None:
         self._inbox.append(Frame(FrameKind.MESSAGE, number, message))
-        self._host.scheduler.ready(self._handle)
+        if len(self._inbox) == 1:
+            self._host.scheduler.ready(self._handle)
 
     def take(self) -> list[Frame]:
         frames, self._outbox = self._outbox, []
@@ -114,7 +116,7 @@ class SimulatedLink:
     def go_on(self) -> None:
         """Wake up from standing still."""
         self.stalled = False
-        for token in (self._open, self._handle, self._close) if self._closing else (self._open, self._handle):
+        for token in (self._open, self._handle, *((self._close,) if self._closing else ())):
             self._host.scheduler.ready(token)
 
     def _open(self) -> None:
@@ -154,14 +156,16 @@ class SimulatedLink:
         except Death:
             self.die("its process died")
         except BaseException as error:  # noqa: BLE001 - its front is told, as by a process
-            self._send([failure(error)])
+            with contextlib.suppress(Death):
+                self._send([failure(error)])
             self.die("failed")
 
     def _send(self, frames: Sequence[Frame]) -> None:
         if self.dies_before_sending:
             raise Death
+        if not self._outbox:
+            self._host.scheduler.ready(self._tell)
         self._outbox += frames
-        self._host.scheduler.ready(self._tell)
 
     def _tell(self) -> None:
         if not self._closed:
