@@ -17,7 +17,7 @@ GONE = ProcessIdentity("boot", 1 << 30, 1)
 @pytest.fixture
 def watch() -> OrphanWatch:
     """Return a watch over accounts of its own."""
-    return OrphanWatch(Accounts(), within_s=0.05)
+    return OrphanWatch(Accounts(), within_s=0.3)
 
 
 @pytest.fixture
