@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Protocol
 
 _LINE_MAX_BYTES: Final = 4096  # what a terminal hands over at most, see termios(3)
@@ -32,23 +34,35 @@ class Terminal:
 
     def ask(self, question: str) -> bool:
         """Show a question, if this is the terminal's foreground job; tell that. What was typed before is no answer."""
-        if not _is_foreground():
-            return False
-        termios.tcflush(self.fd, termios.TCIFLUSH)
-        self._screen.write(question)
-        return True
+        with _unstoppable():
+            try:
+                is_foreground = os.tcgetpgrp(self.fd) == os.getpgrp()
+                if is_foreground:
+                    termios.tcflush(self.fd, termios.TCIFLUSH)
+            except (OSError, termios.error):  # not our terminal, or it has hung up
+                return False
+        if is_foreground:
+            self._screen.write(question)
+        return is_foreground
 
     def read(self) -> str | None:
         """Return the line that was typed, None when there will be no more: in the background, or at its end."""
-        # Blocked, the signal becomes an error, also when the job was put into the background just now.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})
-        try:
-            line = os.read(self.fd, _LINE_MAX_BYTES)
-        except OSError:
-            return None
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with _unstoppable():
+            try:
+                line = os.read(self.fd, _LINE_MAX_BYTES)
+            except OSError:
+                return None
         return line.decode("utf-8", "replace").strip() if line else None
+
+
+@contextmanager
+def _unstoppable() -> Iterator[None]:
+    """Have an error in place of a stop, should the job be put into the background just now."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN, signal.SIGTTOU})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def terminal_for(screen: Screen | None) -> Terminal | None:
@@ -62,10 +76,3 @@ def verdict_of(line: str) -> tuple[bool, str] | None:
     if word.lower() in _YES:
         return True, reason.strip()
     return (False, reason.strip()) if word.lower() in _NO else None
-
-
-def _is_foreground() -> bool:
-    try:
-        return os.tcgetpgrp(Terminal.fd) == os.getpgrp()
-    except OSError:  # not our terminal
-        return False
