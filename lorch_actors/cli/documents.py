@@ -181,7 +181,7 @@ class InitDocument(Document, frozen=True):
     """`init`: what was written."""
 
     config: str
-    agents: Literal["exec", "mock"]
+    agents: Literal["exec", "mock", "claude", "codex", "gemini", "opencode"]
     written: list[str]
 
 

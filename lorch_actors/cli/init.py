@@ -1,4 +1,4 @@
-"""`init`: write a ``lorch.json`` whose agents are the user's own commands, or scripted ones to try the loop with."""
+"""`init`: write a ``lorch.json`` whose agents are an installed agent CLI, the user's own commands, or scripted ones."""
 
 import sys
 from typing import Any, Final
@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from lorch_actors.cli.init_clis import AGENT_CLIS, cli_agents, installed_clis, likely_tests, work_directories
 from lorch_actors.cli.loading import default_document, load, read_bytes, write
 from lorch_actors.cli.options import Place, global_options, output, place
 from lorch_actors.errors import ConfigError, UsageError
@@ -20,37 +21,71 @@ NO_CHECK: Final = "true"
 @click.option("--tests", metavar="CMD", help="What decides whether the work is right.")
 @click.option("--review", metavar="CMD", help="What reviews it: exit code 0 approves, any other asks for changes.")
 @click.option("--spec", metavar="CMD", help="What brings the specification up to date.")
-@click.option("--exec", "exec_agents", is_flag=True, help="Make agents of the commands given here (the default).")
+@click.option("--agent", type=click.Choice(AGENT_CLIS), help="The agent CLI for the work (default: what is found).")
+@click.option("--exec", "exec_agents", is_flag=True, help="Make agents of the commands given here.")
 @click.option("--mock", is_flag=True, help="Scripted agents that approve everything, to see the loop go round.")
 @click.option("--force", is_flag=True, help="Replace the agents of an existing lorch.json; the rest of it stays.")
 @global_options
-def init_command(*, mock: bool, exec_agents: bool, force: bool, **commands: str | None) -> None:
-    """Write lorch.json with agents made of your own commands.
+def init_command(*, agent: str | None, mock: bool, exec_agents: bool, force: bool, **commands: str | None) -> None:
+    """Write lorch.json with an installed agent CLI, or with agents made of your own commands.
 
-    For example: lorch init --build './build.sh' --tests 'python -m unittest' --review 'ruff check src'
+    For example: lorch init --tests 'python -m unittest'
+
+    Or: lorch init --build './build.sh' --tests 'python -m unittest' --review 'ruff check src'
     """
     from lorch_actors.cli.documents import InitDocument
 
     where = place()
-    if mock and (exec_agents or any(commands.values())):
-        raise UsageError("--mock does not go with commands", remedy="Leave one of them out.")
-    if not mock and not commands["build"]:
-        raise UsageError(
-            "no command is given that implements a task",
-            remedy="Give one with --build CMD (and --tests, --review, --spec), or use --mock to try the loop.",
-        )
+    kind = _kind(agent, commands, mock=mock, exec_agents=exec_agents)
     document = _existing(where, force=force)
-    document["agents"] = mock_agents() if mock else exec_agent_settings(commands)
-    write(where.config, document)
-    done = InitDocument(config=str(where.config), agents="mock" if mock else "exec", written=[str(where.config)])
-    unchecked = [] if mock else [name for name in ("tests", "review", "spec") if not commands[name]]
     lines = [f"{where.config} is written."]
-    lines += (
-        [f"Nothing checks the work of: {', '.join(unchecked)} (give --{' --'.join(unchecked)})."] if unchecked else []
-    )
+    if kind == "mock":
+        document["agents"] = mock_agents()
+    elif kind == "exec":
+        document["agents"] = exec_agent_settings(commands)
+        lines += _unchecked([name for name in ("tests", "review", "spec") if not commands[name]])
+    else:
+        lines += _use_cli(document, where, kind, commands["tests"])
+    write(where.config, document)
+    done = InitDocument(config=str(where.config), agents=kind, written=[str(where.config)])
     add = "" if document.get("tasks") else 'add tasks to it ("tasks": [{"id": "T-1", "goal": "…"}]), then '
     lines.append(f"Next: {add}`lorch run --all`.")
     output().result(done, "\n".join(lines))
+
+
+def _kind(agent: str | None, commands: dict[str, str | None], *, mock: bool, exec_agents: bool) -> Any:
+    """Return what kind of agents is asked for: a CLI by name, `exec` or `mock`."""
+    if mock and (exec_agents or agent or any(commands.values())):
+        raise UsageError("--mock does not go with commands", remedy="Leave one of them out.")
+    if agent and (exec_agents or any(commands[name] for name in ("build", "review", "spec"))):
+        raise UsageError("--agent does not go with commands of your own but --tests", remedy="Leave one of them out.")
+    if mock or agent:
+        return agent or "mock"
+    found = [] if exec_agents or any(commands[name] for name in ("build", "review", "spec")) else installed_clis()
+    if not commands["build"] and not found:
+        raise UsageError(
+            "no command is given that implements a task"
+            + ("" if exec_agents else f", and none of {', '.join(AGENT_CLIS)} is on the PATH"),
+            remedy="Give one with --build CMD (and --tests, --review, --spec), or use --mock to try the loop.",
+        )
+    return found[0] if found else "exec"
+
+
+def _use_cli(document: dict[str, Any], where: Place, name: str, tests: str | None) -> list[str]:
+    """Set up a CLI for all roles; return what there is to say about it."""
+    root = where.config.parent
+    include = work_directories(root)
+    known = tests or likely_tests(root)
+    document["agents"] = cli_agents(name, known, include)
+    document["snapshot"] = {**document.get("snapshot", {}), "include": include}
+    others = [other for other in installed_clis() if other != name]
+    said = [f"{name} builds, reviews and keeps the specification below {', '.join(include)}."]
+    said += [f"Also found: {', '.join(others)} (choose with --agent)."] if others else []
+    return said + ([f"`{known}` decides whether the work is right."] if known else _unchecked(["tests"]))
+
+
+def _unchecked(names: list[str]) -> list[str]:
+    return [f"Nothing checks the work of: {', '.join(names)} (give --{' --'.join(names)})."] if names else []
 
 
 def _existing(where: Place, *, force: bool) -> dict[str, Any]:

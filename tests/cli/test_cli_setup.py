@@ -55,8 +55,11 @@ def test_init_mock_needs_no_commands(lorch: Lorch, workspace: Path):
         (["init", "--build", "x", "--workspace", "nowhere"], "there is no such directory"),
     ],
 )
-def test_init_refuses_what_makes_no_agents(lorch: Lorch, workspace: Path, argv: list[str], what: str):
+def test_init_refuses_what_makes_no_agents(
+    lorch: Lorch, workspace: Path, argv: list[str], what: str, monkeypatch: pytest.MonkeyPatch
+):
     """Exit code 2, nothing written."""
+    monkeypatch.setenv("PATH", str(workspace))
     printed = lorch(*argv)
 
     assert printed.code == ExitCode.USAGE

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -14,13 +15,13 @@ from dialects import Fail, Hang
 from model_server import model_server
 from real_cli import CLIS, Model, RealCli, settings, stopping
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=sorted(CLIS))
 def cli(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> RealCli:
     """Return each CLI that is installed."""
-    monkeypatch.setattr(benches, "DEADLINE_S", 240.0)
+    monkeypatch.setattr(benches, "DEADLINE_S", 500.0)
     found = CLIS[request.param]
     if not found.program.exists():
         pytest.skip(f"{found.name} is not installed: run tests/real_clis/install {found.name}")
@@ -93,6 +94,29 @@ def test_a_hang_hits_the_deadline(cli: RealCli, tmp_path: Path):
     assert gone_within(bench, 5) == []
 
 
+def test_init_in_a_fresh_repository_then_three_tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One CLI on the PATH, its endpoint in the environment: no other set-up, one commit a task."""
+    monkeypatch.setattr(benches, "DEADLINE_S", 500.0)
+    cli = CLIS["claude"]
+    if not cli.program.exists():
+        pytest.skip("claude is not installed: run tests/real_clis/install claude")
+    bench = Bench.bare(tmp_path / "w")
+    git = ("git", "-C", str(bench.root), "-c", "user.name=t", "-c", "user.email=t@localhost")
+    subprocess.run([*git, "init", "--quiet", "--initial-branch=main"], check=True)
+    subprocess.run([*git, "commit", "--quiet", "--allow-empty", "--message=start"], check=True)
+    with model_server(Model(cli, bench.root)) as server:
+        path = f"{cli.program.parent}:{os.environ['PATH']}"
+        env = {**cli.env(server.url), "PATH": path, "HOME": str(tmp_path), "LORCH_PERMISSIONS": "workspace"}
+        started = bench.run("init", "--agent", "claude", "--tests", "sh -c 'cat src/*.txt'", env=env)
+        tasks = [{"id": f"T-{number}", "goal": "leave a file"} for number in (1, 2, 3)]
+        bench.configure(lambda document: document.update(tasks=tasks))
+        ended = bench.run("run", "--all", env=env)
+
+    assert (started.code, ended.code, bench.findings()) == (0, 0, []), (started, ended)
+    changed = subprocess.run([*git, "diff", "--name-only", "main"], capture_output=True, text=True, check=True).stdout
+    assert changed.split() == ["src/T-1.txt", "src/T-2.txt", "src/T-3.txt"]
+
+
 @pytest.mark.parametrize("victim", ["cli", "adapter", "orchestrator"])
 def test_a_kill_in_the_middle_of_a_tool_costs_nothing(cli: RealCli, tmp_path: Path, victim: str):
     """Whoever dies: the session goes on, one effect is accepted, and no process survives, whatever session it is in."""
@@ -129,7 +153,7 @@ def _victim(run: benches.Running, tool: int, victim: str) -> int:
 
 def _pid_in(path: Path) -> int:
     """Wait until a pid stands in a file."""
-    until_s = time.monotonic() + 60
+    until_s = time.monotonic() + 200
     while not (path.exists() and path.read_text().strip()):
         assert time.monotonic() < until_s, "the tool was never run"
         threading.Event().wait(0.02)

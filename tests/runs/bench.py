@@ -68,6 +68,14 @@ class Bench:
         return {"cmd": cmd, "heartbeat_interval_s": 10}
 
     @classmethod
+    def bare(cls, root: Path) -> "Bench":
+        """Return an empty workspace that nobody has set up."""
+        bench = object.__new__(cls)
+        bench.root, bench.settings = root, {}
+        root.mkdir(parents=True)
+        return bench
+
+    @classmethod
     def raw(cls, root: Path, tasks: list[dict[str, Any]], **settings: Any) -> "Bench":
         """Return a workspace whose agents are all `raw_agent.py`; what else a task has says what they do wrong."""
         given = settings.pop("agents", {})
