@@ -15,26 +15,23 @@ from reference import TASKS, Reference
 
 ONE = TASKS[:1]
 KILLED_AFTER = (5, 17)
+TAKING_OVER_CALLS = 60
 CALLS_MAX = 400
 
 
 def violations_by_power(story: Story, root: Path) -> list[str]:
     """Cut the power of a run."""
-    return _by_power(story, root, 0.5, 0)
+    return cut_power(record(root, ONE), story, root, share=0.5, seed=1, to_the_first=True).violations
 
 
 def violations_by_power_after_a_kill(story: Story, root: Path) -> list[str]:
-    """Cut the power of runs that take over from one that was killed."""
-    return _by_power(story, root, 0.15, *KILLED_AFTER)
-
-
-def _by_power(story: Story, root: Path, share: float, *killed_after: int) -> list[str]:
-    for killed in killed_after:
+    """Cut the power of runs that have just taken over from one that was killed."""
+    for killed in KILLED_AFTER:
         place = root / f"killed-{killed}"
         place.mkdir()
-        cuts = cut_power(
-            record(place, ONE, killed_after_write=killed), story, place, share=share, seed=1, to_the_first=True
-        )
+        recording = record(place, ONE, killed_after_write=killed)
+        moments = range(recording.killed_notes, recording.killed_notes + TAKING_OVER_CALLS)
+        cuts = cut_power(recording, story, place, share=1.0, seed=1, moments=moments, to_the_first=True)
         if cuts.violations:
             return cuts.violations
     return []

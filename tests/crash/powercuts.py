@@ -16,18 +16,20 @@ from reference import FRESH, Reference
 from tampering import Call, intercepted
 
 FORKS_MAX = 2
+EVER = range(1 << 30)
 NAMES_USED = 1000  # more than a killed run can have given
 
 
 @dataclass
 class Recording:
-    """A reference run as the disk saw it. before: what was there when it began."""
+    """A reference run as the disk saw it. before: what was there when it began. killed_notes: calls of a killed one."""
 
     notes: list[Note]
     acknowledged: list[tuple[int, str]]
     before: Path
     now_ms: int
     tasks: tuple[str, ...]
+    killed_notes: int = 0
 
 
 def record(root: Path, tasks: tuple[str, ...], *, killed_after_write: int = 0) -> Recording:
@@ -43,10 +45,11 @@ def record(root: Path, tasks: tuple[str, ...], *, killed_after_write: int = 0) -
         reference.plays = 1
         for _ in range(NAMES_USED):
             next(FRESH)
+    killed_notes = len(recorder.notes)
     with intercepted(recorder):
         assert reference.play() == "completed"
     told = list(reference.acknowledged.items())
-    return Recording(recorder.notes, told, root / "before", reference.now_ms, tasks)
+    return Recording(recorder.notes, told, root / "before", reference.now_ms, tasks, killed_notes)
 
 
 def _killed(reference: Reference, recorder: Recorder, after: int, told: Path) -> tuple[list[Note], dict[int, str]]:
@@ -81,11 +84,18 @@ class Cuts:
 
 
 def cut_power(
-    recording: Recording, expected: Story, root: Path, share: float, seed: int, *, to_the_first: bool = False
+    recording: Recording,
+    expected: Story,
+    root: Path,
+    share: float,
+    seed: int,
+    *,
+    moments: range = EVER,
+    to_the_first: bool = False,
 ) -> Cuts:
     """Recover from a share of all states, chosen by chance; a state that was met before is not tried again.
 
-    to_the_first: stop at the first violation.
+    moments: before which calls the power may be cut. to_the_first: stop at the first violation.
     """
     chance = random.Random(seed)
     disk, cuts = Disk(recording.before), Cuts()
@@ -93,7 +103,7 @@ def cut_power(
     forks: list[tuple[int, int, str]] = []
     for moment, note in enumerate([*recording.notes, None]):
         for fate in fates(f"{seed} {moment}"):
-            if chance.random() >= share or (to_the_first and cuts.violations):
+            if moment not in moments or chance.random() >= share or (to_the_first and cuts.violations):
                 continue
             told = note.told if note is not None else len(recording.acknowledged)
             files, directories = disk.after(fate)
