@@ -5,29 +5,24 @@ that no bug is believed to be found that was never planted.
 """
 
 import inspect
+import pkgutil
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from lorch_actors.actors import ledger_writer
-from lorch_actors.actors.conductor import Conductor
-from lorch_actors.actors.ledger_writer import LedgerWriter
-from lorch_actors.agents.journal import Journal
-from lorch_actors.records import history
-from lorch_actors.storage import atomic, disk, ledger, ledger_scan
-from lorch_actors.storage.ledger import LedgerFile
-from lorch_actors.storage.transcript_file import TranscriptFile
-
 
 @dataclass(frozen=True)
 class Bug:
-    """What is replaced by what, in which function, and who has to notice: a harness of this room, or a test."""
+    """What is replaced by what, in which function, and who has to notice: a harness of this room, or a test.
+
+    function: its module and its name there, with a colon between; looked up when the bug is planted.
+    """
 
     name: str
     found_by: str
-    function: Callable[..., Any]
+    function: str
     piece: str
     instead: str = "pass"
 
@@ -45,41 +40,113 @@ HARNESS_OF = {
     "byte": "tests/crash/test_every_byte.py",
 }
 PLANTED = (
-    Bug("the ledger is not synced", "power", LedgerFile.sync, "disk.sync_data(self._fd)"),
-    Bug("entries are told before they are synced", "power", ledger_writer._end_of, "file.synced", "file._last"),
-    Bug("the ledger's name is not synced", "power", LedgerFile.open, "disk.sync_directory(path.parent)"),
-    Bug("a ledger is taken over unsynced", "power after a kill", LedgerFile.open, "disk.sync_file(fd)"),
-    Bug("a file is renamed unsynced", "power", atomic._write_whole, "disk.sync_file(fd)"),
-    Bug("a rename is not synced", "power", atomic.write_atomic, "disk.sync_directory(path.parent)"),
-    Bug("a new directory is not synced", "power", disk.make_directory, "sync_directory(parent)"),
-    Bug("the journal is not synced", "power", Journal._append, "disk.sync_data(self._fd)"),
-    Bug("the journal's name is not synced", "power", Journal._load, "disk.sync_directory(self._path.parent)"),
-    Bug("the transcript is not synced", "power", TranscriptFile.sync, "disk.sync_file(self._fd)"),
-    Bug("the transcript's name is not synced", "power", TranscriptFile.sync, "disk.sync_directory(self._path.parent)"),
-    Bug("the checkpoint comes first", "power", Conductor._end, "(TRANSCRIPT, RUN_STATE)", "(RUN_STATE, TRANSCRIPT)"),
-    Bug("a torn tail is not cut", "crash", ledger._finish_tail, "disk.truncate(append_fd, walk.end.offset)"),
-    Bug("leftovers stay", "crash", atomic.remove_leftovers, "disk.unlink(directory / name)"),
-    Bug("a short write is left short", "call", disk.write, "rest = rest[written:]", "break"),
-    Bug("the writer takes entries twice", "call", LedgerFile.append, "if number <= seq:", "if False:"),
+    Bug("the ledger is not synced", "power", "lorch_actors.storage.ledger:LedgerFile.sync", "disk.sync_data(self._fd)"),
     Bug(
-        "repeats are not dropped", "call", LedgerWriter._is_repeat, "if message.message_id in self._seen:", "if False:"
+        "entries are told before they are synced",
+        "power",
+        "lorch_actors.actors.ledger_writer:_end_of",
+        "file.synced",
+        "file._last",
+    ),
+    Bug(
+        "the ledger's name is not synced",
+        "power",
+        "lorch_actors.storage.ledger:LedgerFile.open",
+        "disk.sync_directory(path.parent)",
+    ),
+    Bug(
+        "a ledger is taken over unsynced",
+        "power after a kill",
+        "lorch_actors.storage.ledger:LedgerFile.open",
+        "disk.sync_file(fd)",
+    ),
+    Bug("a file is renamed unsynced", "power", "lorch_actors.storage.atomic:_write_whole", "disk.sync_file(fd)"),
+    Bug(
+        "a rename is not synced",
+        "power",
+        "lorch_actors.storage.atomic:write_atomic",
+        "disk.sync_directory(path.parent)",
+    ),
+    Bug("a new directory is not synced", "power", "lorch_actors.storage.disk:make_directory", "sync_directory(parent)"),
+    Bug(
+        "the journal is not synced", "power", "lorch_actors.agents.journal:Journal._append", "disk.sync_data(self._fd)"
+    ),
+    Bug(
+        "the journal's name is not synced",
+        "power",
+        "lorch_actors.agents.journal:Journal._load",
+        "disk.sync_directory(self._path.parent)",
+    ),
+    Bug(
+        "the transcript is not synced",
+        "power",
+        "lorch_actors.storage.transcript_file:TranscriptFile.sync",
+        "disk.sync_file(self._fd)",
+    ),
+    Bug(
+        "the transcript's name is not synced",
+        "power",
+        "lorch_actors.storage.transcript_file:TranscriptFile.sync",
+        "disk.sync_directory(self._path.parent)",
+    ),
+    Bug(
+        "the checkpoint comes first",
+        "power",
+        "lorch_actors.actors.conductor:Conductor._end",
+        "(TRANSCRIPT, RUN_STATE)",
+        "(RUN_STATE, TRANSCRIPT)",
+    ),
+    Bug(
+        "a torn tail is not cut",
+        "crash",
+        "lorch_actors.storage.ledger:_finish_tail",
+        "disk.truncate(append_fd, walk.end.offset)",
+    ),
+    Bug("leftovers stay", "crash", "lorch_actors.storage.atomic:remove_leftovers", "disk.unlink(directory / name)"),
+    Bug("a short write is left short", "call", "lorch_actors.storage.disk:write", "rest = rest[written:]", "break"),
+    Bug(
+        "the writer takes entries twice",
+        "call",
+        "lorch_actors.storage.ledger:LedgerFile.append",
+        "if number <= seq:",
+        "if False:",
+    ),
+    Bug(
+        "repeats are not dropped",
+        "call",
+        "lorch_actors.actors.ledger_writer:LedgerWriter._is_repeat",
+        "if message.message_id in self._seen:",
+        "if False:",
     ),
     Bug(
         "chains are not compared",
         "byte",
-        ledger_scan.Walk.lines,
+        "lorch_actors.storage.ledger_scan:Walk.lines",
         """ or not raw.endswith(CHAIN_KEY + link + b'"}}')""",
         "",
     ),
-    Bug("no later line vouches", "byte", ledger_scan.judge, "max(acknowledged, sealed.durable)", "acknowledged"),
-    Bug("damage is always cut", "byte", ledger._opened, "max(claimed, judgement.acknowledged)", "0"),
-    Bug("no projection vouches", "byte", history.vouched, "return tuple(found)", "return ()"),
+    Bug(
+        "no later line vouches",
+        "byte",
+        "lorch_actors.storage.ledger_scan:judge",
+        "max(acknowledged, sealed.durable)",
+        "acknowledged",
+    ),
+    Bug(
+        "damage is always cut",
+        "byte",
+        "lorch_actors.storage.ledger:_opened",
+        "max(claimed, judgement.acknowledged)",
+        "0",
+    ),
+    Bug("no projection vouches", "byte", "lorch_actors.records.history:vouched", "return tuple(found)", "return ()"),
 )
 
 
 def function_of(bug: Bug) -> Any:
     """Return the plain function that is to have the bug."""
-    return inspect.unwrap(getattr(bug.function, "__func__", bug.function))
+    found = pkgutil.resolve_name(bug.function)
+    return inspect.unwrap(getattr(found, "__func__", found))
 
 
 def changed_source(bug: Bug, source: str) -> str:

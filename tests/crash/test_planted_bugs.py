@@ -59,7 +59,7 @@ def test_without_a_bug_no_test_fails(scratch: Path) -> None:
 
 def test_a_bug_is_gone_when_its_time_is_over() -> None:
     """Planting changes code that everybody shares, so it has to be taken back."""
-    bug = next(bug for bug in PLANTED if bug.function == LedgerFile.sync)
+    bug = next(bug for bug in PLANTED if function_of(bug) is LedgerFile.sync)
     sound = LedgerFile.sync.__code__
 
     with planted(bug):
