@@ -109,20 +109,24 @@ class _OrphanWatch:
 
     def __init__(self, orchestrator_pidfd: int) -> None:
         self.then: Callable[[], None] | None = None
-        self._orchestrator = select.poll()
-        self._orchestrator.register(orchestrator_pidfd, select.POLLIN)
+        self._orchestrator = orchestrator_pidfd
         self._thread = threading.Thread(target=self._watch, name="orphan watch", daemon=True)
         self._thread.start()
 
     def finish(self) -> None:
         """Leave an orphan's end to the thread; return at once if the orchestrator lives."""
-        if self._orchestrator.poll(0):
+        if self._orchestrator_is_dead(0):
             self._thread.join(_ORPHANED_S)
 
     def _watch(self) -> None:
         try:
-            self._orchestrator.poll()
+            self._orchestrator_is_dead(None)
             if self.then is not None:
                 self.then()
         finally:
             os._exit(0)
+
+    def _orchestrator_is_dead(self, wait_ms: int | None) -> bool:
+        poll = select.poll()  # each thread needs one of its own
+        poll.register(self._orchestrator, select.POLLIN)
+        return bool(poll.poll(wait_ms))
