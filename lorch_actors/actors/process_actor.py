@@ -64,6 +64,7 @@ class ProcessActor(Actor):
         self._link: WorkerLink | None = None
         self._launches = 0  # what is said about an earlier worker is told by its number
         self._up = False  # the worker has said hello
+        self._stillborn = 0  # workers in a row that died without a word before that
         self._stopping = False
         self._failure: errors.LorchError | None = None  # what the worker, or we, say about its end
         self._unacknowledged: deque[tuple[int, Any]] = deque()
@@ -177,6 +178,7 @@ class ProcessActor(Actor):
 
     def _on_worker_up(self, body: Any) -> None:
         self._up = True
+        self._stillborn = 0
         if self._start_timer is not None:
             self._start_timer.cancel()
         if self._link is not None and self._link.identity is not None:
@@ -241,13 +243,15 @@ class ProcessActor(Actor):
     def _on_death(self, why: str) -> None:
         self._blame()
         error = self._failure or WorkerFailed(f"the worker of {self.name}: {why}")
+        stillborn = not self._up and self._failure is None
         self._drop_link(0)
         if self._stopping:
             self._end_without_worker(error)
+        elif stillborn and self._stillborn + 1 < _LAUNCHES_MAX:
+            self._stillborn += 1
+            self._launch()  # it did not come to saying why: the fork server died under it, and costs no restart
         elif not self._announced:
-            if self._failure is not None or self._launches >= _LAUNCHES_MAX:
-                raise error
-            self._launch()  # it did not come to saying why: the fork server died under it
+            raise error
         elif self._deaths >= self._deaths_max:
             self.tell_supervisor(PoisonMessage(self.name, self._unacknowledged[0][1], self._deaths))
         else:

@@ -17,7 +17,7 @@ from actor_workers import Front, Scripted
 
 from lorch_actors.actors.child import child
 from lorch_actors.actors.fork_server import NAME
-from lorch_actors.actors.messages import Call
+from lorch_actors.actors.messages import Call, Shutdown
 from lorch_actors.actors.runtime import start_runtime
 from lorch_actors.actors.supervisor import Supervisor
 from lorch_actors.actors.tree import start_tree
@@ -304,6 +304,21 @@ def test_a_fork_server_that_stands_still_is_replaced(runtime, tree, log, clock):
         assert ends_in(server_pidfd, WAIT_MS)
     assert log.next() == ("hello", {"ready": True})
     assert server != server_of(runtime)
+
+
+def test_the_death_of_a_fork_server_costs_no_restart_of_its_own(runtime, log, clock):
+    """The worker whose start it owed is started by the next one; its supervisor counts the worker's death alone."""
+    spec = child(Front, "front", log=log, create=Scripted)
+    tree = start_tree(runtime, child(Supervisor, "top", children=[spec], intensity=1))
+    assert tree.wait_started(WAIT_MS), tree.wait(0)
+    assert log.next() == ("hello", {"ready": True})
+    with starting_worker(runtime, signal.SIGSTOP) as (_, server_pidfd):
+        clock.advance(200)
+        assert ends_in(server_pidfd, WAIT_MS)
+
+    assert log.next() == ("hello", {"ready": True})
+    tree.stop()
+    assert tree.wait(WAIT_MS) == Shutdown()
 
 
 def test_a_fork_server_that_is_only_slow_is_left_alone(runtime, tree, log, clock, monkeypatch):
