@@ -64,7 +64,7 @@ class ProcessActor(Actor):
         self._link: WorkerLink | None = None
         self._launches = 0  # what is said about an earlier worker is told by its number
         self._up = False  # the worker has said hello
-        self._stillborn = 0  # workers in a row that died without a word before that
+        self._stillborn = 0  # launches in a row that ended without a word before that
         self._stopping = False
         self._failure: errors.LorchError | None = None  # what the worker, or we, say about its end
         self._unacknowledged: deque[tuple[int, Any]] = deque()
@@ -243,13 +243,14 @@ class ProcessActor(Actor):
     def _on_death(self, why: str) -> None:
         self._blame()
         error = self._failure or WorkerFailed(f"the worker of {self.name}: {why}")
-        stillborn = not self._up and self._failure is None
+        never_was = self._link is not None and self._link.identity is None
+        silent = not self._up and self._failure is None  # it did not come to saying why
         self._drop_link(0)
         if self._stopping:
             self._end_without_worker(error)
-        elif stillborn and self._stillborn + 1 < _LAUNCHES_MAX:
+        elif silent and (never_was or not self._announced) and self._stillborn + 1 < _LAUNCHES_MAX:
             self._stillborn += 1
-            self._launch()  # it did not come to saying why: the fork server died under it, and costs no restart
+            self._launch()  # most likely the fork server died under it: no death of a worker, and no restart
         elif not self._announced:
             raise error
         elif self._deaths >= self._deaths_max:

@@ -298,7 +298,7 @@ def test_a_fork_server_that_somebody_else_has_reaped_is_replaced(runtime, tree, 
 
 def test_a_fork_server_that_stands_still_is_replaced(runtime, tree, log, clock):
     """It is seen after a fifth of a second, long before the start of the worker is overdue."""
-    with starting_worker(runtime, signal.SIGSTOP) as (server, server_pidfd):
+    with starting_worker(runtime) as (server, server_pidfd):
         clock.advance(200)
 
         assert ends_in(server_pidfd, WAIT_MS)
@@ -312,7 +312,7 @@ def test_the_death_of_a_fork_server_costs_no_restart_of_its_own(runtime, log, cl
     tree = start_tree(runtime, child(Supervisor, "top", children=[spec], intensity=1))
     assert tree.wait_started(WAIT_MS), tree.wait(0)
     assert log.next() == ("hello", {"ready": True})
-    with starting_worker(runtime, signal.SIGSTOP) as (_, server_pidfd):
+    with starting_worker(runtime) as (_, server_pidfd):
         clock.advance(200)
         assert ends_in(server_pidfd, WAIT_MS)
 
@@ -324,7 +324,7 @@ def test_the_death_of_a_fork_server_costs_no_restart_of_its_own(runtime, log, cl
 def test_a_fork_server_that_is_only_slow_is_left_alone(runtime, tree, log, clock, monkeypatch):
     """On a machine that is busy an answer may take seconds."""
     monkeypatch.setattr("lorch_actors.processes.stands_still", lambda pid: False)
-    with starting_worker(runtime, signal.SIGSTOP) as (server, server_pidfd):
+    with starting_worker(runtime) as (server, server_pidfd):
         for _ in range(39):
             clock.advance(200)
             settle(runtime)
@@ -337,7 +337,7 @@ def test_a_fork_server_that_is_only_slow_is_left_alone(runtime, tree, log, clock
 def test_a_fork_server_that_never_answers_is_replaced(runtime, tree, log, clock, monkeypatch):
     """After eight seconds it does not matter why."""
     monkeypatch.setattr("lorch_actors.processes.stands_still", lambda pid: False)
-    with starting_worker(runtime, signal.SIGSTOP) as (_, server_pidfd):
+    with starting_worker(runtime) as (_, server_pidfd):
         for _ in range(40):
             clock.advance(200)
             settle(runtime)
@@ -351,11 +351,12 @@ def parent_of(pid):
 
 
 @contextmanager
-def starting_worker(runtime, number):
-    """Send the fork server a signal and have a worker started by it; yield its pid and a handle on it."""
+def starting_worker(runtime):
+    """Stop the fork server and have a worker started by it; yield its pid and a handle on it."""
     worker, server = pid_of(runtime), server_of(runtime)
     with watched(worker) as pidfd, watched(server) as server_pidfd:
-        os.kill(server, number)
+        os.kill(server, signal.SIGSTOP)
+        os.waitid(os.P_PID, server, os.WSTOPPED | os.WNOWAIT)
         os.kill(worker, signal.SIGKILL)
         assert ends_in(pidfd, WAIT_MS)
         waits_for_start(runtime)
