@@ -13,6 +13,7 @@ import uuid
 from pathlib import Path
 
 from planted import Bug, changed_source, function_of
+from planted_waits import WAITS
 
 from lorch_actors import processes
 
@@ -343,7 +344,7 @@ CORE = (
         "True",
     ),
 )
-IN_THE_TREE = (*IN_STORAGE, *LOCKS_GONE, *PROCESSES, *SUPERVISION, *CORE)
+IN_THE_TREE = (*IN_STORAGE, *LOCKS_GONE, *PROCESSES, *SUPERVISION, *CORE, *WAITS)
 
 
 def copied_tree(root: Path) -> Path:
