@@ -82,12 +82,17 @@ def spent_text(spent: SpentBody) -> str:
     """Return what was spent for people, empty when nobody told anything and nothing is limited."""
     limits, told = spent.budget, []
     if spent.priced or limits.usd is not None:
-        told.append(f"{spent.usd:.2f}{_of(limits.usd)} US dollars{_silent(spent.commands - spent.priced, spent)}")
+        told.append(f"{money(spent.usd)}{_of(limits.usd)} US dollars{_silent(spent.commands - spent.priced, spent)}")
     if spent.counted or limits.tokens is not None:
         told.append(f"{spent.tokens:,}{_of(limits.tokens)} tokens{_silent(spent.commands - spent.counted, spent)}")
     if limits.wall_s is not None:
         told.append(f"{spent.work_s:.0f}{_of(limits.wall_s)} seconds of work")
     return ", ".join(told)
+
+
+def money(usd: float) -> str:
+    """Return US dollars for people: cents, and of small sums what a cent would hide."""
+    return f"{usd:.2f}" if usd >= 1 or usd == 0 else f"{usd:.4f}"
 
 
 def _of(limit: float | None) -> str:

@@ -8,14 +8,15 @@ import pytest
 
 from lorch_actors.cli.output import Output
 from lorch_actors.cli.report import report, report_text
-from lorch_actors.cli.views import duration, size, status_document, times
-from lorch_actors.cli.waiting import pending_body
+from lorch_actors.cli.views import duration, size, spent_body, spent_text, status_document, times
+from lorch_actors.cli.waiting import countdown, pending_body
 from lorch_actors.errors import ExitCode
+from lorch_actors.protocol.configuration import Budget, Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, Command, Recipient, Retry, Version
 from lorch_actors.protocol.schemas import SCHEMA_DIRECTORY
 from lorch_actors.workflow.parts import FailureNote, GitPlan
-from lorch_actors.workflow.state import Agent, NotBefore, Pending, Run, Task, TaskCommit
+from lorch_actors.workflow.state import Agent, NotBefore, Pending, Run, Spent, Task, TaskCommit
 
 NOW_MS = 1_767_225_600_000
 RUN = "run-20260101-000000-0a1b2c3d"
@@ -216,3 +217,32 @@ def test_sizes_are_readable(size_bytes: int, shown: str):
 def test_small_numbers_have_words():
     """once, twice, and then numbers."""
     assert [times(number) for number in (1, 2, 3)] == ["once", "twice", "3 times"]
+
+
+@pytest.mark.parametrize(
+    ("spent", "budget", "text"),
+    [
+        (Spent(commands=3), {}, ""),
+        (Spent(usd_micro=4_000, tokens=1200, commands=1, priced=1, counted=1), {}, "0.0040 US dollars, 1,200 tokens"),
+        (
+            Spent(usd_micro=12_345_678, commands=4, priced=3, work_ms=90_500),
+            {"usd": 20, "wall_s": 3600},
+            "12.35 of 20 US dollars (unknown of 1 of 4 commands), 90 of 3,600 seconds of work",
+        ),
+        (Spent(commands=2), {"tokens": 5000}, "0 of 5,000 tokens (unknown of 2 of 2 commands)"),
+    ],
+)
+def test_what_was_spent_is_told_where_anything_is_known_or_limited(spent, budget, text):
+    """And what is not known is said to be unknown."""
+    run = finished(spent=spent, policy=Policy(budget=Budget(**budget)))
+
+    assert spent_text(spent_body(run, NOW_MS)) == text
+    assert (f"Spent: {text}." in report_text(report(run, ExitCode.DONE, "/srv/it", here=True))) == bool(text)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.6, "1 min 00 s"), (185, "3 min 05 s"), (17_940, "4 h 59 min 00 s")]
+)
+def test_the_time_that_is_left_is_told_to_the_second(seconds, text):
+    """It is a countdown."""
+    assert countdown(seconds) == text
