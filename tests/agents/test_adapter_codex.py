@@ -131,6 +131,15 @@ def test_a_reset_time_that_cannot_be_read_for_certain_is_none(said: str):
     assert reset_time(f"You\u2019ve hit your usage limit. {said}", NOW) is None
 
 
+def test_a_limit_without_a_time_is_asked_about_again_now_and_then():
+    """How long we wait is no reset time and is not called one; what the provider says goes before it."""
+    payload = outcome(*failed("You\u2019ve hit your usage limit. Try again later."), exit_code=1).as_error("codex")
+    told = outcome(*failed("429 Too Many Requests. Please retry after 7s"), exit_code=1).as_error("codex")
+
+    assert (payload["code"], payload["retry_after_s"], "resets_at" in payload) == ("usage_limited", 900.0, False)
+    assert (told["code"], told["retry_after_s"]) == ("rate_limited", 7.0)
+
+
 def test_permissions_become_a_sandbox():
     """A reviewer reads only; everything is allowed only when that was said."""
     turn = Turn(prompt="p", workspace=Path("/w"), home=Path("/w/home"))

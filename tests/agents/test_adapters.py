@@ -229,6 +229,18 @@ def test_a_session_that_cannot_go_on_is_begun_anew(tmp_path: Path):
     assert ["resume" in cli.arguments(turn) for turn in (1, 2, 3)] == [False, True, False]
 
 
+def test_a_full_session_is_not_resumed_by_the_next_attempt(tmp_path: Path):
+    """It would be full again."""
+    full = "Codex ran out of room in the model's context window. Start a new thread."
+    cli = Cli(tmp_path / "cli", codex_failed(full), codex_done("done"))
+    with adapted(cli, tmp_path, "codex", "builder") as agent:
+        first = agent.ask(order())
+        second = agent.ask(order())
+
+    assert (first["payload"]["code"], first["payload"]["retryable"]) == ("context_too_long", True)
+    assert (second["event"], "resume" in cli.arguments(2)) == ("builder.completed", False)
+
+
 def test_trap_a_line_of_900_kb(tmp_path: Path):
     """It is read; our own limit of 256 KiB is for our own lines."""
     long = "x" * 900_000
