@@ -152,7 +152,7 @@ def _parser(client: Client) -> "argparse.ArgumentParser":
     add("--permissions", choices=PERMISSIONS, help="what it may do unasked (default: workspace)")
     add("--tests", metavar="COMMAND", help="what decides a builder's result")
     add("--timeout-s", type=seconds, metavar="S", help="end it after that long (default: at the command's deadline)")
-    add("--silence-s", type=seconds, metavar="S", default=SILENCE_S, help="hung when silent for so long (default: 300)")
+    add("--silence-s", type=seconds, metavar="S", default=SILENCE_S, help="hung when silent for so long (default: 900)")
     add("--include", action="append", default=[], metavar="DIR", help="tracked files (default: specs src tests docs)")
     add("--program", metavar="PATH", help=f"the CLI's executable (default: {client.program} on the PATH)")
     add("--print-prompt", metavar="NAME", help="show a prompt template as it is in force here, and end")

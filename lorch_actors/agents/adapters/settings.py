@@ -11,7 +11,7 @@ from lorch_actors.agents.exec_config import Argv
 from lorch_actors.protocol.messages import Command
 from lorch_actors.storage import atomic, disk
 
-SILENCE_S: Final = 300.0
+SILENCE_S: Final = 900.0
 """How long a CLI may print nothing by default before it counts as hung, in seconds."""
 
 _PLAIN: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
