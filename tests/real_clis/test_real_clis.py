@@ -11,7 +11,7 @@ import bench as benches
 import psutil
 import pytest
 from bench import Bench, gone_within
-from dialects import Fail, Hang
+from dialects import Drop, Fail, Hang
 from model_server import model_server
 from real_cli import CLIS, Model, RealCli, settings, stopping
 
@@ -71,7 +71,18 @@ def test_401_fails_the_task_with_a_remedy(cli: RealCli, tmp_path: Path):
     assert "Log in with the CLI, or set its key" in failure["message"]
 
 
-def test_500_and_a_dropped_stream_are_tried_again(cli: RealCli, tmp_path: Path):
+def test_a_stream_that_always_breaks_off_is_no_success(cli: RealCli, tmp_path: Path):
+    """The answer begins and never ends; another attempt may help, so it is one of the codes that allow it."""
+    with model_server([Drop()]) as server:
+        agents = settings(cli, server, tmp_path)
+        bench = Bench(tmp_path, agents=agents, policy={"retry": {"max_attempts": 1}})
+        ended = bench.run("run", "--all")
+
+    assert ended.code == 1, ended
+    assert bench.told_of("T-1").failure["code"] in {"overloaded", "cli_crashed"}
+
+
+def test_500_is_tried_again(cli: RealCli, tmp_path: Path):
     """A provider that fails is no verdict on the task; when it goes on failing, the task fails and says why."""
     with model_server([Fail(500, "boom", "api_error")]) as server:
         bench = Bench(tmp_path, agents=settings(cli, server, tmp_path), policy={"retry": {"max_attempts": 2}})
