@@ -261,7 +261,7 @@ SUPERVISION = (
     ),
     Bug(
         "children are stopped in the order of their start",
-        "tests/actors/test_supervisor.py::test_children_start_in_order_and_stop_in_reverse",
+        "tests/actors/test_supervision.py::test_children_start_in_order_and_stop_in_reverse",
         "lorch_actors.actors.supervisor:Supervisor._advance",
         "self._stop_child(doomed[-1])",
         "self._stop_child(doomed[0])",

@@ -185,7 +185,7 @@ class ScriptedAgent(Actor):
 
 
 class Witness(Actor):
-    """Remembers what was acknowledged: every entry that the ledger tells its subscribers of."""
+    """Remembers what was acknowledged first under each number: every entry that the ledger tells its subscribers of."""
 
     def __init__(self, context: ActorContext, *, acknowledged: dict[int, str]) -> None:
         super().__init__(context)
@@ -197,9 +197,10 @@ class Witness(Actor):
     def receive(self, message: Any) -> None:
         match message:
             case Appended(entries):
-                self._acknowledged.update((entry.seq, entry.chain) for entry in entries)
+                for entry in entries:
+                    self._acknowledged.setdefault(entry.seq, entry.chain)
             case Subscribed(position) if position.seq:
-                self._acknowledged[position.seq] = position.chain
+                self._acknowledged.setdefault(position.seq, position.chain)
 
 
 class _Tree(RunTree, frozen=True, kw_only=True):

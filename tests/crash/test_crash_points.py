@@ -70,7 +70,7 @@ def test_a_run_that_died_behind_its_last_entry_is_written_down_whole(scratch: Pa
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_for, no_gc) -> None:
     """All points of a run of two tasks."""
     tally = explored(scratch, story_for, TASKS, 1.0)
@@ -79,7 +79,7 @@ def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(1800)
 def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, no_gc) -> None:
     """All points of a run of one task; a part of each recovery's, and a part of each of those recoveries'."""
     tally = explored(scratch, story_for, TASKS[:1], 1.0, 0.05, 0.006)

@@ -119,7 +119,7 @@ def cut_and_changed(size: int, bits: int) -> list[Damage]:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", FILES)
 def test_all_damage_is_refused_or_told(finished: Whole, name: str) -> None:
     """Every length and every byte of each file, and what each of its readers says."""
@@ -132,7 +132,7 @@ def test_all_damage_is_refused_or_told(finished: Whole, name: str) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("is_vouched", [True, False])
 def test_every_byte_of_the_ledger_is_proved(finished: Whole, *, is_vouched: bool) -> None:
     """With projections each change is refused; without, only what is behind the last mark is cut."""

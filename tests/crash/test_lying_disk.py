@@ -27,15 +27,15 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(scratch: Path, story_fo
 
 
 @pytest.mark.long
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("tasks", "seed"), [(TASKS[:1], 0), (TASKS[:1], 1), (TASKS, 0)])
-def test_no_power_cut_loses_anything_that_was_acknowledged(scratch: Path, story_for, no_gc, tasks, seed) -> None:
-    """All states, of the shorter run with two draws of those that depend on chance."""
-    cuts = cut_power(record(scratch, tasks), story_for(tasks), scratch, share=1.0, seed=seed)
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("tasks", "share"), [(TASKS[:1], 1.0), (TASKS, 0.25)], ids=["one task", "two tasks"])
+def test_no_power_cut_loses_anything_that_was_acknowledged(scratch: Path, story_for, no_gc, tasks, share) -> None:
+    """All states of the shorter run; a quarter of those of the longer one."""
+    cuts = cut_power(record(scratch, tasks), story_for(tasks), scratch, share=share, seed=SEED)
 
     print(f"\nstates of the disk: {cuts.states}")
     assert cuts.violations == []
-    assert cuts.states >= 1_000
+    assert cuts.states >= 300
 
 
 def test_the_disk_forgets_what_was_not_synced(tmp_path: Path) -> None:

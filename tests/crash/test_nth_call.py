@@ -36,7 +36,7 @@ def test_a_call_that_the_disk_refuses_loses_nothing(scratch: Path, story_for, no
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", FAULTS)
 def test_no_call_that_the_disk_refuses_loses_anything(scratch: Path, story_for, no_gc, kind: str) -> None:
     """Every call of the reference run, once and for good."""

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from finding import HARNESSES, ONE, evidence, found_by
 from planted import PLANTED, Bug, changed_source, function_of, planted
-from planted_tree import IN_THE_TREE, copied_tree, told_by_tests
+from planted_tree import IN_THE_TREE, ROOT, copied_tree, told_by_tests
 
 from lorch_actors.storage.ledger import LedgerFile
 
@@ -24,8 +24,10 @@ QUICK = (
 def test_every_bug_can_be_planted(bug: Bug) -> None:
     """Whoever changes a safeguard says here how it would be taken away."""
     source = inspect.getsource(function_of(bug))
+    path, _, name = bug.suite.partition("::")
 
     assert source != changed_source(bug, source)
+    assert f"def {name}(" in (ROOT / path).read_text() or not name
 
 
 @pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name in QUICK], ids=lambda bug: bug.name)
