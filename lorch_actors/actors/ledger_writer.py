@@ -231,7 +231,8 @@ class LedgerWriter(ProcessActor):
         if self._sync_timer is not None and not self._waiting:
             self._sync_timer.cancel()
             self._sync_timer = None
-        for subscriber in self._subscribers.values():
+        # The last first: conductor and agents, who act on it and came last, before the projections, which only follow.
+        for subscriber in reversed(self._subscribers.values()):
             self._tell_subscriber(subscriber, ready, self._durable)
 
     def _tell_subscriber(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:

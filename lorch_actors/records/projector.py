@@ -1,7 +1,8 @@
 """Projections on disk: receipts, `state/run.json`, `state/index.json`, the checkpoint, all derived from the fold.
 
 The same code serves the run-state keeper during a run and `rebuild` afterwards, so both write the same bytes.
-Receipts are written as their steps settle; run state and index are brought up to date by `flush`.
+Receipts are written as their steps settle, their names synced by `settle`; run state and index are brought up to date
+by `flush`.
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.records.history import age, read_index
 from lorch_actors.storage import disk
-from lorch_actors.storage.atomic import write_json
+from lorch_actors.storage.atomic import json_bytes, put, write_json
 from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
 from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.workspace import Workspace
@@ -38,6 +39,7 @@ class Projector:
         self.dirty = False
         self.receipts: list[Path] = []
         self._since_checkpoint = 0
+        self._unsynced: dict[Path, None] = {}  # directories with receipts whose names may not be on the disk yet
         if use_checkpoint:
             self._restore()
 
@@ -58,11 +60,13 @@ class Projector:
         path = self._workspace.ledger(self.run.run_id)
         for entry, position in read_entries(path, self.run.run_id, after=self.position, upto_seq=upto_seq):
             self.apply(entry, position)
+        self.settle()
 
     def apply(self, entry: Entry, position: Position) -> None:
         """Fold one entry; write the receipt if it settles a step. Entries that were folded before are dropped.
 
-        The receipt comes first: a position beyond one that could not be written would say that it is there.
+        The receipt comes first: a position beyond one that could not be written would say that it is there. To be
+        followed by `settle`, after as many as there are.
         """
         if entry.seq <= self.position.seq:
             return
@@ -72,18 +76,26 @@ class Projector:
             declared = run.tasks[settled.task_id].declared
             path = self._workspace.receipt(settled.task_id, settled.step)
             disk.make_directory(path.parent)
-            write_json(path, receipt(settled, declared, entry.seq, entry.chain))
+            put(path, json_bytes(receipt(settled, declared, entry.seq, entry.chain)))
+            self._unsynced[path.parent] = None
             self.receipts.append(path)
         self.run = run
         self.position = position
         self.dirty = True
         self._since_checkpoint += 1
 
+    def settle(self) -> None:
+        """Bring the names of the receipts on the disk: one sync for all that were written in between."""
+        for directory in tuple(self._unsynced):
+            disk.sync_directory(directory)
+            del self._unsynced[directory]
+
     def flush(self) -> None:
         """Write run state and index if they are behind; a checkpoint when many entries have come since the last.
 
         But none when the run is over: then it would say that everything else is on disk as well.
         """
+        self.settle()
         if not self.dirty:
             return
         row = index_row(self.run, self.position.seq, self.position.chain)
@@ -100,6 +112,7 @@ class Projector:
 
     def checkpoint(self) -> None:
         """Cache the fold, so that a resume reads only what comes after."""
+        self.settle()
         self._since_checkpoint = 0
         state = msgspec.to_builtins(self.run)
         write_checkpoint(self._workspace.checkpoint, self.run.run_id, self.position, state)

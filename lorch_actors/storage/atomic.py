@@ -19,6 +19,12 @@ _LEFTOVER: Final = re.compile(r"\..+\.tmp\.([0-9]{1,10})\.[0-9a-f]{8}", re.DOTAL
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace the file's content, 0600, or leave it untouched and raise StorageError."""
+    put(path, data)
+    disk.sync_directory(path.parent)
+
+
+def put(path: Path, data: bytes) -> None:
+    """Do what `write_atomic` does, but leave it to the caller to sync the directory, once for many files."""
     temporary = _name_beside(path)
     try:
         _write_whole(temporary, data)
@@ -29,7 +35,6 @@ def write_atomic(path: Path, data: bytes) -> None:
     except BaseException:
         _discard(temporary)
         raise
-    disk.sync_directory(path.parent)
 
 
 def write_first(path: Path, data: bytes) -> bool:
@@ -65,8 +70,13 @@ def _discard(temporary: Path) -> None:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Replace the file by this document as indented JSON, UTF-8, with a newline at its end."""
-    write_atomic(path, msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n")
+    """Replace the file by this document, as `json_bytes` has it."""
+    write_atomic(path, json_bytes(document))
+
+
+def json_bytes(document: Any) -> bytes:
+    """Return the document as indented JSON, UTF-8, with a newline at its end."""
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
 
 
 def remove_leftovers(directory: Path) -> list[Path]:

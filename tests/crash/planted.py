@@ -67,6 +67,12 @@ PLANTED = (
         "lorch_actors.storage.atomic:write_atomic",
         "disk.sync_directory(path.parent)",
     ),
+    Bug(
+        "a receipt's name is not synced",
+        "power",
+        "lorch_actors.records.projector:Projector.settle",
+        "disk.sync_directory(directory)",
+    ),
     Bug("a new directory is not synced", "power", "lorch_actors.storage.disk:make_directory", "sync_directory(parent)"),
     Bug(
         "the journal is not synced", "power", "lorch_actors.agents.journal:Journal._append", "disk.sync_data(self._fd)"

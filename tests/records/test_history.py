@@ -9,6 +9,7 @@ from lorch_actors.errors import LedgerDamaged, UsageError
 from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.records.history import load_run, newest_unfinished, next_steps, read_index, rows
 from lorch_actors.records.projector import Projector
+from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_json
 from lorch_actors.storage.checkpoint import write_checkpoint
 from lorch_actors.storage.ledger import read_entries
@@ -153,6 +154,23 @@ def test_a_projector_takes_each_entry_once(copied, kind: str) -> None:
     assert (projector.run, projector.position) == (whole.run, whole.position)
     assert len(projector.receipts) == whole.run.settled_count
     assert projector.dirty
+
+
+def test_receipts_that_come_together_cost_one_sync_of_their_directory(copied, monkeypatch) -> None:
+    """A file each and a directory for all: the names of many receipts are on the disk with one call."""
+    workspace = copied("finished")
+    (run_id,) = workspace.run_ids()
+    files, directories = [], []
+    sync_file, sync_directory = disk.sync_file, disk.sync_directory
+    monkeypatch.setattr(disk, "sync_file", lambda fd: (files.append(fd), sync_file(fd)))
+    monkeypatch.setattr(disk, "sync_directory", lambda path: (directories.append(path), sync_directory(path)))
+    projector = Projector(workspace, run_id, use_checkpoint=False)
+    projector.catch_up()
+
+    receipts = projector.run.settled_count
+    assert receipts > len(projector.run.tasks)
+    assert len(files) == receipts
+    assert sorted(directories) == sorted(workspace.receipts(task_id) for task_id in projector.run.tasks)
 
 
 def test_a_projector_goes_on_behind_the_checkpoint(copied) -> None:
