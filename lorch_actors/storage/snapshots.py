@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from lorch_actors.errors import PathRefused, SnapshotError
+from lorch_actors.storage.large_files import LARGE_BYTES, WAITING_MAX, Hashes, LargeFile, close_all
 from lorch_actors.storage.manifests import Skipped, Snapshot, TrackedFile, TrackedLink, snapshot_id, written_name
 from lorch_actors.storage.stat_cache import FINGERPRINT_BYTES, StatCache, fingerprint, is_racy
 from lorch_actors.storage.workspace import OWN_DIRECTORIES
@@ -54,11 +55,15 @@ def capture(
     Raises SnapshotError naming what cannot be read, PathRefused for an include that leaves the workspace.
     """
     walk = _Walk(root, exclude, cache.records if cache else {}, on_progress or _no_progress)
-    for path in include:
-        walk.include(path)
+    try:
+        for path in include:
+            walk.include(path)
+        snapshot = walk.snapshot()
+    finally:
+        walk.close()
     if cache is not None:
         cache.records = walk.learnt
-    return walk.snapshot()
+    return snapshot
 
 
 def _no_progress() -> None:
@@ -79,10 +84,12 @@ class _Walk:
         self._found: dict[str, TrackedFile | TrackedLink] = {}
         self._skipped: dict[str, Skipped] = {}
         self._files_read = 0
+        self._large: list[LargeFile] = []
         self.learnt: dict[str, bytes] = {}
 
     def snapshot(self) -> Snapshot:
         """Return what was found."""
+        self._hash_large()
         # The order of code points is the order of UTF-8 bytes, except for the surrogates that stand for stray bytes.
         order: Callable[[str], bytes] | None = None
         if any(entry.encoded for entry in self._found.values()):
@@ -179,11 +186,7 @@ class _Walk:
                     return
                 if error.errno not in _OTHER_KIND:
                     raise _unreadable(path, error) from error
-        raise SnapshotError(
-            "the file changes all the time while it is read",
-            where=path,
-            remedy="Stop the program that writes it, or list it under snapshot.exclude.",
-        )
+        raise _restless(path)
 
     def _look(self, fd: int, name: str, path: str, depth: int) -> bool:
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -214,10 +217,18 @@ class _Walk:
         mark = fingerprint(found)
         record = self._known.get(path)
         if record is None or record[:FINGERPRINT_BYTES] != mark:
-            digest = self._hash(fd, name, path, found.st_size, mark)
+            if found.st_size >= LARGE_BYTES:
+                self._put_off(LargeFile(os.dup(fd), name, path, found, mark))
+                return True
+            digest = self._hash(fd, name, path, found.st_size, mark, self._on_progress)
             if digest is None:
                 return False
+            self._files_read += 1
             record = mark + digest
+        self._learn(path, found, record)
+        return True
+
+    def _learn(self, path: str, found: os.stat_result, record: bytes) -> None:
         if not is_racy(found, self._started_ns):
             self.learnt[path] = record
         checksum = f"sha256:{record[FINGERPRINT_BYTES:].hex()}"
@@ -225,9 +236,40 @@ class _Walk:
         self._found[path] = TrackedFile(text or path, checksum, found.st_size, found.st_mtime_ns, text is not None)
         if not len(self._found) % _ENTRIES_PER_PROGRESS:
             self._on_progress()
-        return True
 
-    def _hash(self, parent: int, name: str, path: str, size_bytes: int, mark: bytes) -> bytes | None:
+    def _put_off(self, file: LargeFile) -> None:
+        """Hash a large file later, together with others."""
+        self._large.append(file)
+        if len(self._large) >= WAITING_MAX:
+            self._hash_large()
+
+    def _hash_large(self) -> None:
+        """Hash what was put off; what changed meanwhile is looked at again, and perhaps put off again."""
+        for _ in range(_TRIES_MAX):
+            files, self._large = self._large, []
+            if not files:
+                return
+            try:
+                for file, digest in zip(files, Hashes(self._hash_one, self._on_progress).of(files), strict=True):
+                    if digest is not None:
+                        self._files_read += 1
+                        self._learn(file.path, file.found, file.mark + digest)
+                    else:
+                        self._take(file.parent, file.name, file.path, file.path.count("/") + 1)
+            finally:
+                close_all(files)
+        raise _restless(self._large[0].path)
+
+    def close(self) -> None:
+        """Let go of what was put off, when the walk has failed."""
+        close_all(self._large)
+
+    def _hash_one(self, file: LargeFile, on_piece: Callable[[], None]) -> bytes | None:
+        return self._hash(file.parent, file.name, file.path, file.found.st_size, file.mark, on_piece)
+
+    def _hash(
+        self, parent: int, name: str, path: str, size_bytes: int, mark: bytes, on_progress: Callable[[], None]
+    ) -> bytes | None:
         """Return the SHA-256 of a file that is before and after reading what ``mark`` says, None if it is not."""
         try:
             fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
@@ -236,26 +278,26 @@ class _Walk:
                 return None
             raise _unreadable(path, error) from error
         try:
-            digest = self._content(fd, size_bytes)
+            digest = _content(fd, size_bytes, on_progress)
             after = os.fstat(fd)
         except OSError as error:
             raise _unreadable(path, error) from error
         finally:
             os.close(fd)
-        self._files_read += 1
         return digest if fingerprint(after) == mark else None
 
-    def _content(self, fd: int, size_bytes: int) -> bytes:
-        if size_bytes < _CHUNK_BYTES:  # one read: a byte less than asked for is the end of the file
-            return hashlib.sha256(os.read(fd, size_bytes + 1)).digest()
-        digest = hashlib.sha256()
-        chunks = 0
-        while chunk := os.read(fd, _CHUNK_BYTES):
-            digest.update(chunk)
-            chunks += 1
-            if chunks % _CHUNKS_PER_PROGRESS == 0:
-                self._on_progress()
-        return digest.digest()
+
+def _content(fd: int, size_bytes: int, on_progress: Callable[[], None]) -> bytes:
+    if size_bytes < _CHUNK_BYTES:  # one read: a byte less than asked for is the end of the file
+        return hashlib.sha256(os.read(fd, size_bytes + 1)).digest()
+    digest = hashlib.sha256()
+    chunks = 0
+    while chunk := os.read(fd, _CHUNK_BYTES):
+        digest.update(chunk)
+        chunks += 1
+        if chunks % _CHUNKS_PER_PROGRESS == 0:
+            on_progress()
+    return digest.digest()
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], object] | None:
@@ -270,6 +312,14 @@ def _kind(mode: int) -> str:
     if stat.S_ISFIFO(mode):
         return "fifo"
     return "socket" if stat.S_ISSOCK(mode) else "device"
+
+
+def _restless(path: str) -> SnapshotError:
+    return SnapshotError(
+        "the file changes all the time while it is read",
+        where=path,
+        remedy="Stop the program that writes it, or list it under snapshot.exclude.",
+    )
 
 
 def _unreadable(path: str, error: OSError) -> SnapshotError:

@@ -287,8 +287,13 @@ def change_while_read(monkeypatch, root, times):
     monkeypatch.setattr(snapshots.os, "read", read)
 
 
-def test_a_file_that_changes_while_it_is_read_is_read_again(root, monkeypatch):
+LARGE_OR_NOT = pytest.mark.parametrize("large_from", [snapshots.LARGE_BYTES, 0])
+
+
+@LARGE_OR_NOT
+def test_a_file_that_changes_while_it_is_read_is_read_again(root, monkeypatch, large_from):
     """The snapshot holds the content that stood still, not a mixture."""
+    monkeypatch.setattr(snapshots, "LARGE_BYTES", large_from)
     change_while_read(monkeypatch, root, 2)
     snapshot = capture(root, INCLUDE)
 
@@ -296,8 +301,10 @@ def test_a_file_that_changes_while_it_is_read_is_read_again(root, monkeypatch):
     assert (entry.size, entry.sha256) == (7, "sha256:" + hashlib.sha256(b"changed").hexdigest())
 
 
-def test_a_file_that_never_stands_still(root, monkeypatch):
+@LARGE_OR_NOT
+def test_a_file_that_never_stands_still(root, monkeypatch, large_from):
     """Reading again has an end, and the file is named."""
+    monkeypatch.setattr(snapshots, "LARGE_BYTES", large_from)
     change_while_read(monkeypatch, root, 1000)
 
     with pytest.raises(SnapshotError, match="changes all the time") as caught:
@@ -315,6 +322,19 @@ def test_a_file_larger_than_one_chunk(root, monkeypatch):
 
     assert snapshot.entries[0].sha256 == "sha256:" + hashlib.sha256(content).hexdigest()
     assert len(told) == 143 // 64
+
+
+@pytest.mark.parametrize("waiting_max", [1, 3, 64])
+def test_large_files_are_hashed_to_the_same_snapshot(root, monkeypatch, waiting_max):
+    """Whether files are read at once or put off, few or many together, and no descriptor is left open."""
+    at_once = capture(root, INCLUDE)
+    monkeypatch.setattr(snapshots, "LARGE_BYTES", 0)
+    monkeypatch.setattr(snapshots, "WAITING_MAX", waiting_max)
+    before = len(os.listdir("/proc/self/fd"))
+    put_off = capture(root, INCLUDE)
+
+    assert at_once == put_off
+    assert before == len(os.listdir("/proc/self/fd"))
 
 
 def test_directories_nested_without_end(root, monkeypatch):
