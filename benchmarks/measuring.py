@@ -1,6 +1,7 @@
 """Measuring: references of the machine, whole processes from outside, and places to work in."""
 
 import contextlib
+import gc
 import os
 import resource
 import statistics
@@ -12,6 +13,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from lorch_actors.__main__ import GARBAGE_THRESHOLD
 
 LINE = b'{"kind":"event","payload":{"text":"' + 560 * b"x" + b'"}}\n'
 """As long as an event in a ledger."""
@@ -113,6 +116,7 @@ def in_child(work: Callable[[], object]) -> tuple[float, int]:
     if pid == 0:
         code = 1
         try:
+            gc.set_threshold(GARBAGE_THRESHOLD)  # as in every process of the program
             floor = _reset_peak()
             began = time.perf_counter()
             work()

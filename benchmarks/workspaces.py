@@ -17,7 +17,7 @@ ROLES: Final = ("builder", "reviewer", "spec_maintainer")
 ECHO: Final = [sys.executable, "-S", "-E", str(Path(__file__).with_name("echo_agent.py"))]
 
 
-def make_workspace(root: Path, tasks: int, **policy: Any) -> Path:
+def make_workspace(root: Path, tasks: int, *, heartbeat_interval_s: float = 10, **policy: Any) -> Path:
     """Make a workspace with that many tasks; return its root."""
     for name in ("src", "specs", "tests", "docs"):
         (root / name).mkdir(parents=True)
@@ -25,7 +25,7 @@ def make_workspace(root: Path, tasks: int, **policy: Any) -> Path:
     document = {
         "version": "1.0",
         "policy": {"git": "off", **policy},
-        "agents": {role: {"cmd": ECHO} for role in ROLES},
+        "agents": {role: {"cmd": ECHO, "heartbeat_interval_s": heartbeat_interval_s} for role in ROLES},
         "tasks": [{"id": f"T-{number}", "goal": "make it so"} for number in range(1, tasks + 1)],
     }
     (root / "lorch.json").write_text(json.dumps(document))

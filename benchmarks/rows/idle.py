@@ -15,13 +15,15 @@ from lorch_actors.processes import descendants
 from lorch_actors.processes.proc import environment_marker
 
 TITLE = "idle run waiting for an agent"
+HEARTBEAT_S = 60.0
+"""So seldom that what is counted is our own doing."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def measure(*, quick: bool) -> Iterator[Result]:
     watched_s = 10.0 if quick else 45.0
     with place() as directory:
-        root = make_workspace(directory / "w", tasks=1)
+        root = make_workspace(directory / "w", tasks=1, heartbeat_interval_s=HEARTBEAT_S)
         process = subprocess.Popen(
             own_python("run", "--all", "--quiet"), cwd=root, env={**os.environ, "ECHO_REVIEW": "silent"}
         )
