@@ -22,6 +22,8 @@ from lorch_actors.workflow.state import Run
 
 INDEX_MAX_BYTES: Final = 64 * 1024 * 1024
 RECENT_IDS: Final = 4096
+_IDENTIFIED: Final = (Command, Event)
+"""What has a message id. A tuple, because a union is made anew each time that it is asked for."""
 _RECEIPT: Final = re.compile(r"step-([0-9]{1,9})\.json")
 
 
@@ -53,7 +55,7 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
         run = fold(run, entry)
         if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
             raise _other_than_projected(path, entry.seq)
-        if isinstance(entry.message, Command | Event):
+        if isinstance(entry.message, _IDENTIFIED):
             recent.append(entry.message.message_id)
     if expected:
         raise _ends_early(path, position, max(expected))

@@ -18,8 +18,6 @@ from lorch_actors.protocol.messages import (
     Command,
     Entry,
     Event,
-    Heartbeat,
-    Log,
 )
 from lorch_actors.workflow import approvals, budget, fold_agents, fold_run
 from lorch_actors.workflow.judging import next_after, objection
@@ -43,10 +41,10 @@ from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, C
 def fold(run: Run, entry: Entry) -> Run:
     """Return the run after ``entry``."""
     message = entry.message
-    if isinstance(message, Heartbeat | Log):
-        return run
     if isinstance(message, Command):
         return _fold_command(run, entry, message)
+    if not isinstance(message, Event):  # heartbeats and logs
+        return run
     if message.sender.agent_type is not AgentType.SYSTEM:
         return _fold_agent_event(run, entry, message)
     if message.event == "error":
@@ -88,7 +86,7 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
 
 def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     task = run.task
-    pending = run.pending
+    pending = task.pending if task is not None else None
     if task is None or task.ended or pending is None or not _is_live(run, pending, event):
         return run
     terminal = is_terminal(event)
