@@ -61,11 +61,13 @@ class _Axis:
     """A logarithmic scale from the power of ten below the smallest value to the one above the largest."""
 
     def __init__(self, values: Sequence[float], begin: float, end: float) -> None:
+        values = [value for value in values if value > 0] or [1.0]
         self._low = math.floor(math.log10(min(values)))
         self._high = max(self._low + 1, math.ceil(math.log10(max(values))))
         self._begin, self._end = begin, end
 
     def at(self, value: float) -> float:
+        value = max(value, 10.0**self._low)
         share = (math.log10(value) - self._low) / (self._high - self._low)
         return self._begin + share * (self._end - self._begin)
 

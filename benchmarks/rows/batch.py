@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from benchmarks.figures import Figure, Growth, Result
+from benchmarks.figures import Figure, Growth, Result, Skipped
 from benchmarks.measuring import own_python, place
 from benchmarks.workspaces import make_workspace, read_report
 from lorch_actors.processes import descendants
@@ -16,6 +16,7 @@ from lorch_actors.processes import descendants
 TITLE = "batch of 1,000 tasks with zero-delay agents"
 COMMANDS_A_TASK = 3
 SAMPLE_S = 0.5
+SAMPLES_MIN = 16
 KIB = 1024
 
 
@@ -31,11 +32,13 @@ def measure(*, quick: bool) -> Iterator[Result]:
         window = max(5, tasks // 20)
         early, late = statistics.median(each_ms[5 : 5 + window]), statistics.median(each_ms[-window:])
         yield Figure(f"task {tasks}", 1000 / late, "tasks/s", "task 10", 1000 / early, 0.9, "at least")
-        yield Figure("memory of all, a task more", _slope(memory) / tasks * KIB, "KiB", "limit", 4.0, 1.0)
+        if len(memory) >= SAMPLES_MIN:
+            yield Figure("memory of all, a task more", _slope(memory) / tasks * KIB, "KiB", "limit", 4.0, 1.0)
+        else:
+            yield Skipped("memory", "the batch was too short to tell growth from start-up")
         step = max(1, len(each_ms) // 20)
-        points = [
-            (float(at), statistics.median(each_ms[at : at + step])) for at in range(0, len(each_ms) - step + 1, step)
-        ]
+        steps = range(0, len(each_ms) - step + 1, step)
+        points = [(float(at + step), statistics.median(each_ms[at : at + step])) for at in steps]
         yield Growth("batch", "tasks done", "ms a task", tuple(points))
 
 

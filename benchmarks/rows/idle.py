@@ -29,7 +29,7 @@ def measure(*, quick: bool) -> Iterator[Result]:
         )
         try:
             _wait_for_command(root)
-            time.sleep(3.0)  # what follows a command, such as the checkpoint of run.json, is no idleness yet
+            time.sleep(6.0)  # what follows a command, such as the checkpoint of run.json, is no idleness yet
             ours = [pid for pid in (process.pid, *descendants(process.pid)) if not _is_agent(pid)]
             cpu, wakes = _cpu_s(ours), _wakes(ours)
             time.sleep(watched_s)
