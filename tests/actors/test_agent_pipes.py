@@ -4,7 +4,7 @@ import fcntl
 import os
 import termios
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from actor_probes import PATIENCE_S, Probe
@@ -46,10 +46,14 @@ class Flood:
         for _ in range(2 * PIECES_MAX):
             while self._waiting() < PIECE_BYTES // 2:
                 os.sched_yield()
-            passed = threading.Event()
-            self._reactor.call_soon(passed.set)
-            assert passed.wait(PATIENCE_S)
+            self.between_reads(lambda: None)
         return self.pipes.untaken
+
+    def between_reads(self, function: Callable[[], object]) -> None:
+        """Call a function while the reactor does not read."""
+        called = threading.Event()
+        self._reactor.call_soon(lambda: (function(), called.set()))
+        assert called.wait(PATIENCE_S)
 
     def take(self) -> None:
         """Take all that was read."""
@@ -93,13 +97,14 @@ def test_a_flood_waits_in_the_pipe_while_nobody_takes_it(flood: Flood) -> None:
 
 def test_a_flood_waits_while_too_much_is_under_way(flood: Flood) -> None:
     """However often pieces are taken: reading goes on only when it is let."""
+
+    def let_and_hold() -> None:
+        flood.pipes.regulate(held_back=False)
+        flood.pipes.regulate(held_back=True)
+
     flood.rest()
     flood.take()
-    flood.pipes.regulate(held_back=False)
-    flood.pipes.taken(flood.pieces.next())
-    flood.pipes.regulate(held_back=True)
-    flood.rest()
-    flood.take()
+    flood.between_reads(let_and_hold)
 
     assert flood.rest() == 0
 
