@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from world import SCRIPTS, World, story_of
 
 CHUNK = 250
+COLLECT_EVERY = 100
 FAILURES_KEPT = 20
 
 
@@ -32,9 +33,22 @@ class Tally:
 
 
 def play(seeds: Iterable[int], *, to_the_first: bool = False) -> Tally:
-    """Play these seeds here. to_the_first: stop at the first failure."""
+    """Play these seeds here. to_the_first: stop at the first failure.
+
+    A world is a heap of cycles; they are cleared away every now and then, and not while one is played.
+    """
+    gc.disable()
+    try:
+        return _play(seeds, to_the_first=to_the_first)
+    finally:
+        gc.enable()
+
+
+def _play(seeds: Iterable[int], *, to_the_first: bool = False) -> Tally:
     tally = Tally()
     for seed in seeds:
+        if tally.seeds % COLLECT_EVERY == 0:
+            gc.collect()
         world = World(seed)
         try:
             world.play()
@@ -58,17 +72,10 @@ def play_on_all_cores(count: int, first: int = 0) -> Tally:
     gc.freeze()
     try:
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
-            for part in pool.imap_unordered(_play_chunk, _chunks(first, count)):
+            for part in pool.imap_unordered(play, _chunks(first, count)):
                 tally.add(part)
     finally:
         gc.unfreeze()
-    return tally
-
-
-def _play_chunk(seeds: range) -> Tally:
-    gc.disable()  # a world is a heap of cycles: it is cleared away between chunks
-    tally = play(seeds)
-    gc.collect()
     return tally
 
 
