@@ -10,8 +10,6 @@ from lorch_actors.actors.child import RestartWindow
 from lorch_actors.actors.conductor import Conductor
 from lorch_actors.actors.ledger_writer import LedgerWriter
 from lorch_actors.actors.process_actor import ProcessActor
-from lorch_actors.actors.supervisor import Supervisor
-from lorch_actors.actors.transcript import Transcript
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage.ledger import LedgerFile
 from lorch_actors.workflow import losses
@@ -31,7 +29,6 @@ ACTOR_BUGS = (
         "pending.attempt",
     ),
     Bug("the restart window is not looked at", "seeds", RestartWindow.admit, "return ", "return True or "),
-    Bug("starts hang without end", "seeds", Supervisor._admit, "one.failed_starts > self._window.intensity", "False"),
     Bug(
         "any incarnation takes a command",
         "seeds",
@@ -46,7 +43,6 @@ ACTOR_BUGS = (
     Bug("the writer takes entries twice", "seeds", LedgerFile.append, "if number <= seq:", "if False:"),
     Bug("a restarted conductor reads nothing", "seeds", Conductor.receive, "self._catch_up(position.seq)"),
     Bug("what a restarted actor was asked is not asked again", "seeds", Conductor._fold, "self._given.clear()"),
-    Bug("a torn transcript passes for a whole one", "seeds", Transcript.receive, "self._torn = True"),
     Bug(
         "a position beyond a receipt that failed",
         "seeds",
