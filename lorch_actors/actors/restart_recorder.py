@@ -17,18 +17,22 @@ class RestartRecorder(Actor):
     def __init__(self, context: ActorContext, *, run_id: str) -> None:
         super().__init__(context)
         self._run_id = run_id
+        self._recorded = 0
 
     def receive(self, message: Any) -> None:
         """Have a restart appended."""
         match message:
             case ActorRestarted(name, reason, count):
                 now_ms = self.runtime.clock.wall_ms()
+                self._recorded += (
+                    1  # a supervisor that was restarted counts from one again, perhaps within a millisecond
+                )
                 event = event_of(
                     system.ActorRestarted(name, reason, count),
                     task_id=self._run_id,
                     correlation_id=self._run_id,
                     now_ms=now_ms,
-                    cause=(name, count, now_ms),
+                    cause=(name, self.context.incarnation, self._recorded, now_ms),
                 )
                 self.tell(LEDGER, Append(event))
             case _:

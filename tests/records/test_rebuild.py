@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from lorch_actors.errors import LedgerDamaged
+from lorch_actors.errors import LedgerDamaged, StorageError
+from lorch_actors.records.projector import Projector
 from lorch_actors.records.rebuild import complete, complete_finished, rebuild
+from lorch_actors.storage import disk
 from lorch_actors.storage.workspace import Workspace
 
 KINDS = ["finished", "failed", "interrupted"]
@@ -123,3 +125,24 @@ def test_a_damaged_ledger_is_left_alone(copied) -> None:
 
     assert projections(workspace) == {}
     assert Path(path).exists()
+
+
+def test_a_receipt_that_was_refused_is_written_later(copied, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk at a receipt: no position says that it is there, so it is written when asked again."""
+    workspace = copied()
+    before = projections(workspace)
+    remove(workspace)
+    (run_id,) = workspace.run_ids()
+    projector = Projector(workspace, run_id, use_checkpoint=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(disk, "create", _refuse)
+        with pytest.raises(StorageError, match="full"):
+            projector.catch_up()
+    projector.catch_up()
+
+    receipts = {name for name in before if name.startswith("receipts/")}
+    assert {name for name in projections(workspace) if name.startswith("receipts/")} == receipts
+
+
+def _refuse(path: Path) -> int:
+    raise StorageError("the disk is full", where=str(path))

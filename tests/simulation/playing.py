@@ -3,12 +3,12 @@
 import gc
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from world import SCRIPTS, World, story_of
 
-CHUNK = 250
+CHUNK = 100
 COLLECT_EVERY = 100
 FAILURES_KEPT = 20
 
@@ -63,8 +63,8 @@ def _play(seeds: Iterable[int], *, to_the_first: bool = False) -> Tally:
     return tally
 
 
-def play_on_all_cores(count: int, first: int = 0) -> Tally:
-    """Play that many seeds, as many at a time as there are cores."""
+def play_on_all_cores(count: int, first: int = 0, told: Callable[[Tally], object] = lambda _: None) -> Tally:
+    """Play that many seeds, as many at a time as there are cores; ``told`` hears how far it is."""
     for script in range(len(SCRIPTS)):
         story_of(script)  # once, before the forks
     tally = Tally()
@@ -74,6 +74,7 @@ def play_on_all_cores(count: int, first: int = 0) -> Tally:
         with multiprocessing.get_context("fork").Pool(os.cpu_count()) as pool:
             for part in pool.imap_unordered(play, _chunks(first, count)):
                 tally.add(part)
+                told(tally)
     finally:
         gc.unfreeze()
     return tally

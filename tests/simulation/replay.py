@@ -31,10 +31,12 @@ def main() -> int:
 
 def _play_many(first: int, count: int) -> int:
     began_s = time.monotonic()
-    tally = play_on_all_cores(count, first)
+    tally = play_on_all_cores(
+        count, first, lambda part: print(f"\r{part.seeds} seeds, broken: {[*part.failures]}", end="", flush=True)
+    )
     took_s = time.monotonic() - began_s
     print(
-        f"{tally.seeds} seeds in {took_s:.0f} s, {tally.seeds / took_s:.0f} a second; "
+        f"\n{tally.seeds} seeds in {took_s:.0f} s, {tally.seeds / took_s:.0f} a second; "
         f"{tally.turns} turns, {tally.entries} entries; {tally.ended}"
     )
     for seed, told in sorted(tally.failures.items()):

@@ -10,8 +10,9 @@ from scheduler import Stuck
 from striking import Plan, Strike
 from world import SCRIPTS, World, story_of
 
-SAMPLE = 200
-SEEDS = 100_000
+SAMPLE = 150
+SEEDS = 10_000
+"""In the long suite; `replay.py` plays as many as one likes."""
 
 
 def test_an_undisturbed_run_does_its_script() -> None:
@@ -29,9 +30,15 @@ def test_a_sample_of_seeds_keeps_every_promise() -> None:
     assert tally.ended["completed"] > SAMPLE // 2
 
 
+@pytest.mark.parametrize("seed", [35, 375, 10_038])
+def test_seeds_that_once_failed(seed: int) -> None:
+    """Each of them led to a mistake in the program, or in what was expected of it."""
+    assert play([seed]).failures == {}
+
+
 @pytest.mark.long
 @pytest.mark.timeout(3000)
-def test_a_hundred_thousand_seeds_keep_every_promise() -> None:
+def test_many_seeds_keep_every_promise() -> None:
     """The same, on all cores."""
     tally = play_on_all_cores(SEEDS, first=SAMPLE)
 
