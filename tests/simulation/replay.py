@@ -4,6 +4,7 @@ With ``--count N`` it plays so many from there on all cores without one, and nam
 """
 
 import argparse
+import resource
 import sys
 import time
 
@@ -37,11 +38,17 @@ def _play_many(first: int, count: int) -> int:
     took_s = time.monotonic() - began_s
     print(
         f"\n{tally.seeds} seeds in {took_s:.0f} s, {tally.seeds / took_s:.0f} a second; "
+        f"{1000 * _used_s() / tally.seeds:.0f} ms of a processor each; "
         f"{tally.turns} turns, {tally.entries} entries; {tally.ended}"
     )
     for seed, told in sorted(tally.failures.items()):
         print(f"{seed}: {told}")
     return 1 if tally.failures else 0
+
+
+def _used_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":
