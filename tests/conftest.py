@@ -1,5 +1,7 @@
 """What holds for every test: how tests are shared out among processes, and how long Hypothesis may take."""
 
+import signal
+
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
@@ -7,6 +9,9 @@ from xdist.scheduler import LoadScopeScheduling
 # How fast examples are made says something of the machine, nothing of the program.
 settings.register_profile("lorch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("lorch")
+
+# A job in the background of a shell inherits that Ctrl-C is not for it, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 TOGETHER = (
     "tests/chaos/",
@@ -16,9 +21,8 @@ TOGETHER = (
     "tests/runs/test_faults_workspace.py",
     "tests/runs/test_secrets_and_modes.py",
     "tests/runs/test_wire.py",
-    "tests/test_style.py",
 )
-"""Tests that look at one and the same run, or are too many and too small to be handed out one by one."""
+"""Tests that look at one and the same run."""
 
 
 class Scheduler(LoadScopeScheduling):

@@ -50,6 +50,9 @@ def name_of(page: Path) -> str:
 
 pages = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
+LONG_PAGES = ("docs/AGENTS.md", "docs/IDEMPOTENCY.md", "docs/LEDGER.md", "docs/RESUME.md")
+"""Pages with many runs in them."""
+
 
 class Stage:
     """The directory in which a page is played, with a terminal's environment."""
@@ -185,7 +188,11 @@ def test_every_block_says_how_it_is_tested(page: Path):
     assert not re.search(r"^(?: {4}|\t)(?! *(?:[-*|]|\d+\.))\S", prose_of(page), re.MULTILINE), "an indented block"
 
 
-@pages
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.long if name_of(page) in LONG_PAGES else ()) for page in PAGES],
+    ids=name_of,
+)
 def test_every_block_of_a_page_is_as_it_says(page: Path, tmp_path: Path, request: pytest.FixtureRequest):
     """Played in order, in one directory, with nothing prepared but what the page itself prepares."""
     stage = Stage(tmp_path / "home")

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 MODULES = (
     "random",
     "socket",
@@ -19,6 +21,7 @@ MODULES = (
 )
 
 
+@pytest.mark.long
 def test_modules_in_the_workspace_are_never_imported(tmp_path: Path) -> None:
     """A run in a directory full of modules with the names of ours and Python's imports none of them."""
     for name in MODULES:

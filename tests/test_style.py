@@ -2,9 +2,8 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parent.parent
 MODULE_MAX_LINES = 350
@@ -29,15 +28,23 @@ def name_of(path):
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def parsed(path):
+    """Return the syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
 def functions(path):
     """Return all functions of a file."""
-    return [n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in ast.walk(parsed(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
-def test_modules_are_short(path):
+def test_modules_are_short():
     """One thing a module; what is longer is named above."""
-    assert len(path.read_text().splitlines()) <= LONGER_MODULES.get(name_of(path), MODULE_MAX_LINES)
+    lengths = {name_of(path): len(path.read_text().splitlines()) for path in PACKAGE}
+    long = {name: lines for name, lines in lengths.items() if lines > LONGER_MODULES.get(name, MODULE_MAX_LINES)}
+
+    assert long == {}
 
 
 def test_the_list_of_longer_modules_only_shrinks():
@@ -51,30 +58,33 @@ def test_the_list_of_longer_modules_only_shrinks():
     assert needless == set()
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_functions_fit_a_screen(path):
+def test_functions_fit_a_screen():
     """A function can be read without scrolling."""
-    lengths = {function.name: function.end_lineno - function.lineno + 1 for function in functions(path)}
+    lengths = {f"{name_of(path)}:{f.name}": f.end_lineno - f.lineno + 1 for path in SOURCES for f in functions(path)}
     long = {name: lines for name, lines in lengths.items() if lines > FUNCTION_MAX_LINES}
 
     assert long == {}
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=name_of)
-def test_nothing_is_left_to_do(path):
+def test_nothing_is_left_to_do():
     """What is not done is an issue, not a remark in the code."""
-    assert re.findall(r"\b(?:" + "|".join(LEFT_TO_DO) + r")\b", path.read_text()) == []
+    words = re.compile(r"\b(?:" + "|".join(LEFT_TO_DO) + r")\b")
+
+    assert [name_of(path) for path in SOURCES if words.search(path.read_text())] == []
 
 
-@pytest.mark.parametrize("path", PACKAGE, ids=name_of)
-def test_modules_say_what_they_are_for(path):
+def test_modules_say_what_they_are_for():
     """Each begins with a docstring."""
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert [name_of(path) for path in PACKAGE if not ast.get_docstring(parsed(path))] == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=name_of)
-def test_tests_say_what_they_promise(path):
+def test_tests_say_what_they_promise():
     """Each test begins with one sentence that states the behaviour."""
-    silent = [f.name for f in functions(path) if f.name.startswith("test_") and not ast.get_docstring(f)]
+    silent = [
+        f"{name_of(path)}:{f.name}"
+        for path in TESTS
+        for f in functions(path)
+        if f.name.startswith("test_") and not ast.get_docstring(f)
+    ]
 
     assert silent == []

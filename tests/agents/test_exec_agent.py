@@ -164,6 +164,7 @@ def test_a_command_that_cannot_be_started_is_a_final_error_with_a_remedy(
     assert says in payload["message"]
 
 
+@pytest.mark.long
 def test_much_output_is_drained_digested_and_kept_at_its_end(tmp_path: Path):
     """Twenty megabytes, part of it binary, in one line and in many: the tail is bounded, the messages are few."""
     work = "head -c 10000000 /dev/zero; yes | head -c 10000000; printf '\\357\\277\\277 the end'; exit 1"

@@ -48,6 +48,7 @@ def test_the_report_is_as_its_schema_says(after_chaos: After):
     jsonschema.Draft202012Validator(schema).validate(after_chaos.report)
 
 
+@pytest.mark.long
 def test_everybody_is_hurt_early(after_chaos: After):
     """The deck holds every role, so that few strikes meet nearly all of them."""
     hurt = {line["role"] for line in after_chaos.report["roles"]}

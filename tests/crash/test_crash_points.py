@@ -40,18 +40,19 @@ def test_every_kind_of_call_is_a_crash_point(scratch: Path) -> None:
     assert made == CHANGING
 
 
+@pytest.mark.long
 def test_killed_anywhere_a_run_comes_to_the_same_end(scratch: Path, story_for, no_gc) -> None:
     """Points of a run of two tasks, a few of its recoveries' points, a few of those recoveries' recoveries."""
-    tally = explored(scratch, story_for, TASKS, 0.1, 0.001, 0.001)
+    tally = explored(scratch, story_for, TASKS, 0.04, 0.001, 0.001)
 
-    assert tally.total >= 60
+    assert tally.total >= 25
 
 
 def test_killed_anywhere_a_short_run_comes_to_the_same_end(scratch: Path, story_for, no_gc) -> None:
     """Points of a run of one task, and of its recovery, and of that one's."""
-    tally = explored(scratch, story_for, TASKS[:1], 0.15, 0.004, 0.005)
+    tally = explored(scratch, story_for, TASKS[:1], 0.06, 0.004, 0.005)
 
-    assert tally.total >= 75
+    assert tally.total >= 30
     assert set(tally.points) == {1, 2, 3}
 
 

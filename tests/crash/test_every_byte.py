@@ -80,6 +80,7 @@ def test_damage_is_refused_or_told(finished: Whole, name: str) -> None:
     verdicts(finished, name, sample(finished, name, 60))
 
 
+@pytest.mark.long
 def test_any_changed_byte_of_the_ledger_is_refused(finished: Whole) -> None:
     """Every byte that the projections stand for, one bit of each; and every twentieth length."""
     content = finished.reference.ledger.read_bytes()

@@ -14,7 +14,6 @@ ALL = (*PLANTED, *IN_THE_TREE)
 QUICK = (
     "chains are not compared",
     "no projection vouches",
-    "a rename is not synced",
     "a short write is left short",
     "the backoff has no cap",
 )

@@ -34,6 +34,7 @@ def test_nothing_durable_passes_the_storage_layer_by(bench: Bench, tmp_path: Pat
     assert left <= written
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("call", ["fsync", "fdatasync"])
 def test_a_disk_that_refuses_to_sync_stops_the_run_resumably(bench: Bench, tmp_path: Path, call: str) -> None:
     """EIO from the kernel itself, from the eighth sync of a process on; when the disk works again, the run goes on."""

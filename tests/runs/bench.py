@@ -352,6 +352,14 @@ def gone_within(bench: Bench, seconds: float) -> list[psutil.Process]:
     deadline = time.monotonic() + seconds
     alive = bench.processes()
     while alive and time.monotonic() < deadline:
-        _, alive = psutil.wait_procs(alive, timeout=max(0.0, deadline - time.monotonic()))
+        psutil.wait_procs(alive, timeout=max(0.0, deadline - time.monotonic()))
         alive = bench.processes()
-    return alive
+    return [process for process in alive if not _is_left_to_init(process)]
+
+
+def _is_left_to_init(process: psutil.Process) -> bool:
+    """Return whether it is dead and only waits for the machine's first process, which reaps when it gets to it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE and process.ppid() == 1
+    except psutil.NoSuchProcess:
+        return True

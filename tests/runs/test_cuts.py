@@ -97,8 +97,8 @@ def check_steps(there: Bench, before: list[dict], after: list[dict], lines: int)
     ("kind", "name", "nth"),
     [
         ("untracked", "system.run_started", 0),
-        ("tracked", "review", 1),
-        ("two tasks", "system.task_finished", 0),
+        pytest.param("two tasks", "system.task_finished", 0, marks=pytest.mark.long),
+        pytest.param("tracked", "review", 1, marks=pytest.mark.long),
     ],
 )
 def test_a_ledger_cut_after_a_line_resumes_to_the_same_end(

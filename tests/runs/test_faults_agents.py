@@ -179,6 +179,7 @@ def test_terminal_event_and_exit_come_together(night: Night, fault: str) -> None
     assert told.losses == []
 
 
+@pytest.mark.long
 def test_no_answer_of_forty_is_lost_when_the_agent_exits_with_it(tmp_path: Path) -> None:
     """All three agents end with every answer, fourteen tasks long."""
     tasks = [

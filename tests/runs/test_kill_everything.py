@@ -55,7 +55,9 @@ def check(there: Bench, ended: Any) -> None:
     assert gone_within(there, 1.0) == []
 
 
-@pytest.mark.parametrize("first", range(len(VICTIMS)))
+@pytest.mark.parametrize(
+    "first", [pytest.param(n, marks=pytest.mark.long if n % 2 else ()) for n in range(len(VICTIMS))]
+)
 def test_one_killed_at_each_stage(tmp_path: Path, first: int) -> None:
     """Four processes killed in one run, another one at each stage; the seven runs hold every pair of the two once."""
     there = bench(tmp_path)
@@ -67,10 +69,17 @@ def test_one_killed_at_each_stage(tmp_path: Path, first: int) -> None:
     check(there, running.wait())
 
 
+IN_SHORT = {("builder", "implement"), ("ledger", "review"), ("orchestrator", "update_spec")}
+
+
 @pytest.mark.parametrize(
-    "stage", ["review", *(pytest.param(each, marks=pytest.mark.long) for each in STAGES if each != "review")]
+    ("victim", "stage"),
+    [
+        pytest.param(victim, stage, marks=() if (victim, stage) in IN_SHORT else pytest.mark.long)
+        for victim in VICTIMS
+        for stage in STAGES
+    ],
 )
-@pytest.mark.parametrize("victim", VICTIMS)
 def test_stopped(tmp_path: Path, victim: str, stage: str) -> None:
     """A process that stands still from a stage on is replaced."""
     there = bench(tmp_path)

@@ -46,7 +46,16 @@ def struck(tmp_path: Path, raiser: Raiser, stage: str, *actors: str) -> Bench:
     return there
 
 
-@pytest.mark.parametrize("actor", [*ACTORS, "ring-supervisor", "agent-supervisor"])
+@pytest.mark.parametrize(
+    "actor",
+    [
+        *("ledger", "conductor", "builder", "ring-supervisor"),
+        *(
+            pytest.param(actor, marks=pytest.mark.long)
+            for actor in ("restart-recorder", "run-state", "snapshotter", "transcript", *ROLES[1:], "agent-supervisor")
+        ),
+    ],
+)
 def test_raised_while_the_builder_works(tmp_path: Path, raiser: Raiser, actor: str) -> None:
     """An actor that raises is restarted and catches up; the restart is on record."""
     there = struck(tmp_path, raiser, "implement", actor)

@@ -138,6 +138,7 @@ def test_two_resumes_at_once_send_nothing_twice(tmp_path: Path) -> None:
     assert len(there.events("system.run_resumed")) == 1
 
 
+@pytest.mark.long
 def test_an_older_unfinished_run_can_be_resumed(tmp_path: Path) -> None:
     """A run that was left for a newer one is still there, and leaves run.json to the newer one."""
     there = Bench(tmp_path / "w", {"builder": hanging("implement")})
@@ -171,6 +172,7 @@ def test_killed_in_task_2_of_3_task_3_is_run(tmp_path: Path) -> None:
     assert [task["status"] for task in there.state()["tasks"]] == ["completed"] * 3
 
 
+@pytest.mark.long
 def test_a_second_run_writes_over_no_receipt(tmp_path: Path) -> None:
     """Steps of a task go on where the last run stopped."""
     there = Bench(tmp_path / "w")
@@ -268,6 +270,7 @@ def test_the_snapshot_of_an_unchanged_tree_has_the_same_id(tmp_path: Path) -> No
     assert ids == {json.loads(there.run("snapshot", "--json").out)["snapshot_id"]}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("in_git", [False, True])
 def test_failed_tasks_are_tried_again_when_asked(tmp_path: Path, *, in_git: bool) -> None:
     """Under new keys that name the old ones; what is completed is left alone."""
@@ -303,6 +306,7 @@ def test_failed_tasks_are_tried_again_when_asked(tmp_path: Path, *, in_git: bool
         assert git(there, "status", "--porcelain") == ""
 
 
+@pytest.mark.long
 def test_what_nobody_claimed_to_have_changed_is_told_and_refused_when_asked(tmp_path: Path) -> None:
     """A killed builder leaves half an edit: the resume says so, and goes on unless drift is to be refused."""
     there = Bench(tmp_path / "w", {"builder": hanging("implement")})
@@ -324,6 +328,7 @@ def test_what_nobody_claimed_to_have_changed_is_told_and_refused_when_asked(tmp_
     check_completed(there, run_id, ONE)
 
 
+@pytest.mark.long
 def test_a_completed_run_is_called_so(tmp_path: Path) -> None:
     """With exit code 0; and for cron, nothing unfinished is not a word."""
     there = Bench(tmp_path / "w")
@@ -344,6 +349,7 @@ def test_a_completed_run_is_called_so(tmp_path: Path) -> None:
     assert digests(there.root) == before
 
 
+@pytest.mark.long
 def test_a_run_that_died_behind_its_last_entry_is_written_down(tmp_path: Path) -> None:
     """Nobody would resume it any more: whoever comes next brings run state, index and receipts to its end."""
     there = Bench(tmp_path / "w")

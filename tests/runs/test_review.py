@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bench import Bench
 
 
@@ -23,6 +24,7 @@ def test_tasks_too_long_for_the_first_entry(tmp_path: Path) -> None:
     assert [task["status"] for task in there.state()["tasks"]] == ["completed"] * 3
 
 
+@pytest.mark.long
 def test_console_that_nobody_reads(tmp_path: Path) -> None:
     """A run whose output nobody reads completes, and says so by its exit code."""
     told = [{"type": "builder.progress", "payload": {"message": "x" * 100}}] * 100
@@ -82,6 +84,7 @@ def legacy(there: Bench) -> None:
         (there.root / path).chmod(0o600)
 
 
+@pytest.mark.long
 def test_what_lorch_1_5_left_stands_in_nobodys_way(tmp_path: Path) -> None:
     """Beside a ledger of lorch 1.5 a run completes and verifies; the old run is refused by its true reason."""
     there = Bench(tmp_path / "w")
@@ -130,6 +133,7 @@ def test_last_words_of_an_agent(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.long
 def test_agents_do_not_ignore_a_hang_up(tmp_path: Path) -> None:
     """That the run itself outlives its terminal is not passed on to agents."""
     telling = "import os; os.write(2, open('/proc/self/status', 'rb').read())"
@@ -141,6 +145,7 @@ def test_agents_do_not_ignore_a_hang_up(tmp_path: Path) -> None:
     assert ignored == {0}
 
 
+@pytest.mark.long
 def test_resume_killed_before_it_has_the_lock(tmp_path: Path) -> None:
     """Started again, it resumes the unfinished run, not the one that happens to stand in an old lock file."""
     there = Bench(tmp_path / "w")

@@ -99,6 +99,7 @@ def test_one_second_after_a_kill_nothing_of_the_run_is_alive(tmp_path: Path, vic
     check_completed(there, run_id, ONE)
 
 
+@pytest.mark.long
 def test_an_agents_tree_is_gone_before_its_command_is_repeated(tmp_path: Path) -> None:
     """Whatever the dead builder had started could still be writing into the workspace of its successor."""
     there, grandchildren = sprawling(tmp_path, HANGING)
@@ -160,7 +161,7 @@ def test_who_was_started_after_the_orchestrators_death_is_left_alone() -> None:
     assert subprocess.run(argv, capture_output=True, text=True, timeout=60).stdout == "True\nFalse\n"
 
 
-@pytest.mark.parametrize("words", [["resume"], ["run", "--all", "--new"]])
+@pytest.mark.parametrize("words", [["resume"], pytest.param(["run", "--all", "--new"], marks=pytest.mark.long)])
 def test_what_outlived_guardian_and_orchestrator_is_ended_by_who_comes_next(tmp_path: Path, words: list[str]) -> None:
     """Before anything is begun, whatever it has shed: its parent, its session, its whole environment."""
     there, grandchildren = sprawling(tmp_path, STUBBORN)
@@ -187,7 +188,7 @@ def terminate_guardian(running: Running) -> None:
     running.process.terminate()
 
 
-@pytest.mark.parametrize("ask", [interrupt_group, terminate_guardian])
+@pytest.mark.parametrize("ask", [interrupt_group, pytest.param(terminate_guardian, marks=pytest.mark.long)])
 def test_asked_once_it_finishes_writing_and_stops_resumably(tmp_path: Path, ask: Any) -> None:
     """Exit code 5, no agent left, the stop on record; the resume repeats no step."""
     there = Bench(tmp_path / "w", {"builder": SLOW})
@@ -263,7 +264,7 @@ def test_ctrl_c_on_the_terminal_counts_once(tmp_path: Path) -> None:
     check_completed(there, there.run_ids[0], ONE)
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, None])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGHUP, marks=pytest.mark.long), None])
 def test_a_lost_console_never_ends_a_run(tmp_path: Path, number: signal.Signals | None) -> None:
     """Neither a hang-up nor a reader that is gone."""
     there = Bench(tmp_path / "w", {"builder": SLOW})
@@ -282,6 +283,7 @@ def test_a_lost_console_never_ends_a_run(tmp_path: Path, number: signal.Signals 
     check_completed(there, there.run_ids[0], ONE)
 
 
+@pytest.mark.long
 def test_without_keep_alive_a_dead_orchestrator_ends_the_run_resumably(tmp_path: Path) -> None:
     """Exit code 5, everything ended; whoever called it resumes."""
     there = Bench(tmp_path / "w", {"builder": HANGING})
@@ -297,6 +299,7 @@ def test_without_keep_alive_a_dead_orchestrator_ends_the_run_resumably(tmp_path:
     check_completed(there, there.run_ids[0], ONE)
 
 
+@pytest.mark.long
 def test_the_run_state_moves_through_the_stages_while_the_run_goes(tmp_path: Path) -> None:
     """Whoever looks into run.json sees what is being done."""
     slow = {"delay_ms": 350}

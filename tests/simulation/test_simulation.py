@@ -10,7 +10,7 @@ from scheduler import Stuck
 from striking import Plan, Strike
 from world import SCRIPTS, World, story_of
 
-SAMPLE = 100
+SAMPLE = 50
 SEEDS = 10_000
 """In the long suite; `replay.py` plays as many as one likes."""
 

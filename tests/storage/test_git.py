@@ -204,6 +204,7 @@ def test_a_workspace_in_a_subdirectory_excludes_its_own_directories_only(tmp_pat
     assert status(repository) == ""
 
 
+@pytest.mark.long
 def test_a_linked_worktree_works(repository, tmp_path):
     """In a worktree of its own the run gets its branch there; the main tree notices nothing."""
     tree = tmp_path / "linked"
@@ -290,6 +291,7 @@ def test_nothing_changed_makes_no_commit(begun):
     assert made == git.Commit(None, 0, call(begun, "rev-parse", "main"))
 
 
+@pytest.mark.long
 def test_a_change_in_the_same_tick_and_of_the_same_size_is_committed(begun):
     """A change that size and times do not show is seen, because the copied index keeps its own time."""
     call(begun, "config", "core.trustctime", "false")
@@ -326,6 +328,7 @@ def test_hooks_and_signing_of_the_user_are_not_run(begun):
     assert commit(begun).files == 1
 
 
+@pytest.mark.long
 def test_a_title_cannot_forge_trailers(begun):
     """Line breaks and control characters of a title do not become lines of the message."""
     put(begun, {"new": "x\n"})
@@ -399,6 +402,7 @@ def test_an_index_lock_that_goes_away_is_waited_for(begun, monkeypatch):
     assert git.commit_task(begun, RUN, "T-1", "t", WHEN, on_progress=lambda: lock.unlink(missing_ok=True)).files == 0
 
 
+@pytest.mark.long
 def test_an_index_lock_that_appears_meanwhile(begun, monkeypatch):
     """The index is not replaced under somebody's lock; the repeat finds the commit and finishes."""
     put(begun, {"new": "x\n"})
@@ -428,6 +432,7 @@ def test_what_a_killed_git_left_of_our_private_index(begun):
     assert commit(begun).files == 1
 
 
+@pytest.mark.long
 def test_a_nested_repository_is_left_out_and_named(begun):
     """A repository made by the agent would enter without its content: it stays in the tree, the rest is committed."""
     for name in ("nested", "empty"):
@@ -516,6 +521,7 @@ def test_a_failed_task_without_changes_makes_no_branch(begun):
     assert call(begun, "branch", "--list", "lorch-failed/*") == ""
 
 
+@pytest.mark.long
 def test_setting_aside_again_changes_nothing(begun):
     """A repeat answers with the same commit."""
     put(begun, {"new": "x\n"})
@@ -523,6 +529,7 @@ def test_setting_aside_again_changes_nothing(begun):
     assert aside(begun) == aside(begun)
 
 
+@pytest.mark.long
 def test_a_second_failure_of_a_task_keeps_the_first(begun):
     """A task that fails again after --retry-failed keeps both attempts reachable."""
     put(begun, {"one": "1\n"})
@@ -534,6 +541,7 @@ def test_a_second_failure_of_a_task_keeps_the_first(begun):
     assert call(begun, "diff", "--name-only", f"{second.commit}^", str(second.commit)) == "two"
 
 
+@pytest.mark.long
 def test_an_agents_commits_of_a_failed_task_are_set_aside_too(begun):
     """With the task's base given, the run's branch goes back to it and the agent's commits stay reachable."""
     base = call(begun, "rev-parse", "HEAD")
@@ -550,6 +558,7 @@ def test_an_agents_commits_of_a_failed_task_are_set_aside_too(begun):
     assert aside(begun, base=base) == made
 
 
+@pytest.mark.long
 def test_files_hidden_by_the_tasks_own_ignore_file_are_set_aside(begun):
     """What only the failed task's .gitignore hid does not leak into the next task's commit."""
     put(begun, {".gitignore": "*.log\njunk\n", "junk/x": "x\n"})
@@ -562,6 +571,7 @@ def test_files_hidden_by_the_tasks_own_ignore_file_are_set_aside(begun):
     assert "junk" in call(begun, "show", f"{made.commit}:.gitignore")
 
 
+@pytest.mark.long
 def test_a_nested_repository_survives_a_failed_task(begun):
     """What git cannot save is not taken out of the tree."""
     (begun / "nested").mkdir()
@@ -592,6 +602,7 @@ def test_a_file_that_changes_after_it_was_saved_is_not_overwritten(begun, monkey
     assert (begun / "src/a.py").read_text() == "written by a stray process\n"
 
 
+@pytest.mark.long
 def test_a_file_cut_short_by_a_kill_while_it_is_restored(begun):
     """A half-restored file is saved beside the task's changes and then restored."""
     put(begun, {"src/a.py": "bad\n"})
@@ -606,6 +617,7 @@ def test_a_file_cut_short_by_a_kill_while_it_is_restored(begun):
     assert call(begun, "show", f"{made.commit}^2:src/a.py") == ""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["a..b", "x.lock", "x."])
 def test_task_ids_that_git_forbids_in_references_work(begun, task):
     """Every task id that is allowed here finds a branch name that git allows."""
@@ -616,6 +628,7 @@ def test_task_ids_that_git_forbids_in_references_work(begun, task):
     assert "%2E" in call(begun, "for-each-ref", "--points-at", str(made.commit), "--format=%(refname)")
 
 
+@pytest.mark.long
 def test_tracked_files_in_our_own_directories_are_never_touched(repository):
     """A ledger that the user once committed is neither committed nor restored by us."""
     call(repository, "add", "-f", "state/run.json")
@@ -641,6 +654,7 @@ def test_a_commit_with_borrowed_trailers_is_not_taken_for_ours(begun):
     assert call(begun, "rev-list", "--count", "main..HEAD") == "2"
 
 
+@pytest.mark.long
 def test_files_and_directories_that_change_places(begun):
     """A file that became a directory and a directory that became a file are set aside and restored."""
     shutil.rmtree(begun / "src")
@@ -666,6 +680,7 @@ def with_submodule(template, repository, isolated):
     return repository
 
 
+@pytest.mark.long
 def test_a_submodule_that_moved_on_is_committed(with_submodule):
     """A registered submodule is recorded as git does."""
     assert commit(with_submodule) == git.Commit(
@@ -674,6 +689,7 @@ def test_a_submodule_that_moved_on_is_committed(with_submodule):
     assert status(with_submodule) == ""
 
 
+@pytest.mark.long
 def test_a_submodule_of_a_failed_task_is_recorded_and_stays(with_submodule):
     """The failed branch names the submodule's commit; its files are not ours to take back."""
     put(with_submodule, {"new": "x\n"})
@@ -686,6 +702,7 @@ def test_a_submodule_of_a_failed_task_is_recorded_and_stays(with_submodule):
     assert aside(with_submodule) == made
 
 
+@pytest.mark.long
 def test_a_workspace_that_is_a_submodule(with_submodule):
     """Inside a submodule the run commits to the submodule."""
     workspace = with_submodule / "sub"
@@ -697,6 +714,7 @@ def test_a_workspace_that_is_a_submodule(with_submodule):
     assert commit(workspace).files == 1
 
 
+@pytest.mark.long
 def test_restoring_a_link_touches_nothing_behind_it(begun, tmp_path):
     """Where a link is restored in place of a directory, empty directories behind the link are not cleared away."""
     (tmp_path / "outside/empty").mkdir(parents=True)
@@ -719,6 +737,7 @@ def test_an_exclude_file_that_an_agent_emptied(begun):
     assert status(begun) == ""
 
 
+@pytest.mark.long
 def test_our_own_files_added_by_force_are_not_committed(begun):
     """An agent's `git add -f state` neither commits our files nor gets them taken out of the tree."""
     call(begun, "add", "-f", "state/run.json", "lorch.json")
@@ -731,6 +750,7 @@ def test_our_own_files_added_by_force_are_not_committed(begun):
     assert status(begun) == ""
 
 
+@pytest.mark.long
 def test_a_link_in_place_of_a_tracked_directory(begun, tmp_path):
     """A directory replaced by a link that leaves the repository is committed as a link, and set aside as one."""
     (tmp_path / "outside").mkdir()

@@ -151,7 +151,7 @@ def sweep(template, tmp_path, operation, points, *, every_change=False):
     return None
 
 
-@pytest.mark.parametrize("operation", ["begin", "commit", "aside"])
+@pytest.mark.parametrize("operation", ["begin", "commit", pytest.param("aside", marks=pytest.mark.long)])
 def test_killed_at_a_call_of_git_and_repeated(template, tmp_path, operation):
     """Killed at some points, each operation finishes when it is repeated, and leaves one commit and no lock."""
     assert sweep(template, tmp_path, operation, range(3, 400, 23)) is not None
