@@ -307,21 +307,22 @@ def test_processes_that_keep_forking_are_ended(programs):
 
 
 RUNNER = (
-    "end = time.monotonic() + 12\n"
+    "end = time.monotonic() + 3\n"
     "ready()\n"
     "for _ in range(2): os.fork()\n"
     "while time.monotonic() < end:\n"
     "    if os.fork(): os._exit(0)\n"
 )
-"""Four chains of processes, each of which lives until it has started the next; all over after twelve seconds."""
+"""Four chains of processes, each of which lives until it has started the next; all over after three seconds."""
 
 
+@pytest.mark.long
 def test_runners_are_ended_by_their_group(programs):
     """Processes that pass on the torch faster than one can look have a process group in common."""
     programs.start(RUNNER, start_new_session=True)
     bystander, _ = programs.start("ready(); rest()")
     me = os.getpid()
-    left = processes.end_all(lambda: processes.descendants(me), deadline_s=10, keep={bystander.pid})
+    left = processes.end_all(lambda: processes.descendants(me), deadline_s=2, keep={bystander.pid})
 
     assert (left, processes.descendants(me)) == ([], {bystander.pid})
 
