@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,12 @@ def command(action: str = "implement", key: str = "one", **changes: Any) -> dict
         "priority": 0,
     }
     return document | changes
+
+
+def _is_ignored(pid: int, wanted: signal.Signals) -> bool:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("SigIgn:"))
+    return bool(int(mask, 16) >> (wanted - 1) & 1)
 
 
 class Driven:
@@ -126,6 +133,13 @@ class Driven:
             with contextlib.suppress(ValueError):
                 messages.append(json.loads(line))
         return messages
+
+    def until_ignored(self, wanted: signal.Signals) -> None:
+        """Return when the agent ignores this signal, which its heartbeats do not tell."""
+        end = time.monotonic() + WAIT_S
+        while not _is_ignored(self.process.pid, wanted):
+            assert time.monotonic() < end, f"{wanted.name} is not ignored after {WAIT_S} s"
+            time.sleep(0.01)
 
     def close(self) -> None:
         """End it whatever it does."""
