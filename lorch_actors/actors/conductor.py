@@ -50,7 +50,7 @@ from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.state import LOOP_ROLES, Moment
 from lorch_actors.workflow.system import RunStopped
 
-BEAT_MS: Final = 2000
+BEAT_MS: Final = 2500
 BEAT_EVERY_ENTRIES: Final = 100_000
 END_MS: Final = 10_000
 RESTARTED: Final = "system.actor_restarted"
