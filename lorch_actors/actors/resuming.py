@@ -92,7 +92,7 @@ def _resumed(
     changes = _changes(run, request.configuration, redactor)
     note = RunResumed(
         nth=run.resumes + 1,
-        first_steps=next_steps(workspace, run.tasks),
+        first_steps=next_steps(workspace, run.tasks, held=loaded),
         retry_failed=request.retry_failed,
         config_changes=changes,
         budget=_new_budget(run, request),

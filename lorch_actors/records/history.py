@@ -122,11 +122,14 @@ def read_index(workspace: Workspace) -> Index:
     return index
 
 
-def rows(workspace: Workspace, *, skip_damaged: bool = False, use_index: bool = True) -> list[IndexRow]:
+def rows(
+    workspace: Workspace, *, skip_damaged: bool = False, use_index: bool = True, held: Loaded | None = None
+) -> list[IndexRow]:
     """Return a row for every run of the workspace, oldest first, read from the ledger where the index may be behind.
 
     So are unfinished runs, and the one that run.json is about, in case its ledger was cut or is gone; without
-    ``use_index``, all. skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
+    ``use_index``, all. held: a run that the caller has read and whose lock it holds, so that it is not read again.
+    skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
     """
     known = {row.run_id: row for row in read_index(workspace).runs} if use_index else {}
     state = _read_run_state(workspace)
@@ -136,7 +139,7 @@ def rows(workspace: Workspace, *, skip_damaged: bool = False, use_index: bool = 
         row = known.get(run_id)
         if row is None or row.status is RunStatus.RUNNING or run_id == latest:
             try:
-                loaded = load_run(workspace, run_id)
+                loaded = held if held is not None and held.run.run_id == run_id else load_run(workspace, run_id)
             except LedgerDamaged:
                 if skip_damaged:
                     continue
@@ -158,16 +161,16 @@ def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> st
     return next((row.run_id for row in reversed(found) if row.status is RunStatus.RUNNING), None)
 
 
-def next_steps(workspace: Workspace, task_ids: Iterable[str]) -> dict[str, int]:
+def next_steps(workspace: Workspace, task_ids: Iterable[str], held: Loaded | None = None) -> dict[str, int]:
     """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped.
 
     Where index and receipts disagree, the ledgers decide: a step that is numbered again costs an older receipt. Where a
-    ledger cannot be read, the receipts on disk say what it can no longer say.
+    ledger cannot be read, the receipts on disk say what it can no longer say. held: as for `rows`.
     """
     on_disk = {task_id: _last_receipt(workspace, task_id) for task_id in task_ids}
-    found = rows(workspace, skip_damaged=True)
+    found = rows(workspace, skip_damaged=True, held=held)
     if _last_steps(found, on_disk) != on_disk:
-        found = rows(workspace, skip_damaged=True, use_index=False)
+        found = rows(workspace, skip_damaged=True, use_index=False, held=held)
     is_whole = len(found) == len(workspace.run_ids())
     last = _last_steps(found, on_disk)
     return {task_id: 1 + (last[task_id] if is_whole else max(last[task_id], on_disk[task_id])) for task_id in on_disk}

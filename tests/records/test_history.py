@@ -128,6 +128,19 @@ def test_steps_go_on_behind_every_run_of_the_workspace(copied) -> None:
     assert next_steps(workspace, ["T-1", "T-2", "T-3"]) == expected
 
 
+def test_a_run_that_is_held_is_not_read_again(copied) -> None:
+    """Who resumes a run has folded it already: its steps are known, whatever the file says by now."""
+    workspace = copied()
+    (run_id,) = workspace.run_ids()
+    held = load_run(workspace, run_id)
+    workspace.ledger(run_id).write_bytes(b"")
+    for projection in (workspace.index, workspace.run_state, workspace.checkpoint):
+        projection.unlink()
+
+    assert next_steps(workspace, ["T-1", "T-3"], held=held) == {"T-1": 11, "T-3": 1}
+    assert rows(workspace, use_index=False, held=held)[0].last_steps == {"T-1": 10, "T-2": 10}
+
+
 def test_receipts_count_where_a_ledger_cannot_be_read(copied) -> None:
     """Nothing is written over what a damaged ledger stood for."""
     workspace = copied()
