@@ -81,7 +81,7 @@ def limited(run: Run, role: str, note: LimitNote, told: Told) -> Run:
 
 def limit_of(run: Run, role: str) -> Limit | None:
     """Return the latest limit of the role's account, which may be over."""
-    return run.limits.get(account_of(run, role))
+    return run.limits.get(account_of(run, role)) if run.limits else None
 
 
 def wait_ms(run: Run, role: str, now: Moment) -> int:

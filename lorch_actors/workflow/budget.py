@@ -72,10 +72,11 @@ def ticked(run: Run, occurred_at: str, *, is_opening: bool) -> Run:
 
 def _worked_ms(run: Run, now_ms: int) -> int:
     """Return the time since our last entry in which nobody waited for a limit or a person."""
-    pending = run.pending
-    if not run.ticked_ms or (pending is not None and any(one.until is not None for one in pending.open_requests)):
+    task = run.task
+    pending = task.pending if task is not None else None
+    if not run.ticked_ms or (pending is not None and pending.asks_a_person):
         return 0
-    step = run.task.step if run.task is not None else None
+    step = task.step if task is not None else None
     action = pending.command.action if pending is not None else step.action if step is not None else None
     limit = limit_of(run, ROLE_OF_ACTION[action]) if action is not None else None
     return max(0, now_ms - max(run.ticked_ms, limit.until.wall_ms if limit is not None else 0))

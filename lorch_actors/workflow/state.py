@@ -176,6 +176,11 @@ class Pending(Struct, frozen=True, omit_defaults=True):
         """What the process that has the command asks for and waits for."""
         return [one for one in self.approvals.values() if one.agent_id == self.delivered_to]
 
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether the process that has the command waits for what a person says."""
+        return bool(self.approvals) and any(one.until is not None for one in self.open_requests)
+
 
 class Settled(Struct, frozen=True, omit_defaults=True):
     """A finished command: what its receipt is made of. ``settled_at``: RFC 3339, from the settling entry."""
@@ -306,7 +311,8 @@ class Run(Struct, frozen=True, omit_defaults=True):
     @property
     def pending(self) -> Pending | None:
         """The command under way, if one is."""
-        return self.task.pending if self.task is not None else None
+        task = self.task
+        return task.pending if task is not None else None
 
     def agent(self, role: str) -> Agent:
         """Return the role's process, which may never have been started."""
