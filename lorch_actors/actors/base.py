@@ -36,6 +36,7 @@ from lorch_actors.actors.messages import (
 from lorch_actors.actors.runtime import Runtime, Timer
 
 _OWN: Final = (Abandon, Call, CallbackFailed, Stop)  # of no interest to anybody once the actor has ended
+_FOR_THE_BASE: Final = (*_OWN, pykka_messages._ActorStop)  # noqa: SLF001 - what ``ref.stop()`` sends
 _REPR: Final = reprlib.Repr()
 _REPR.maxstring = _REPR.maxother = 200
 
@@ -212,19 +213,19 @@ class Actor(pykka.ThreadingActor):
             self.ready()
 
     def _handle(self, message: Any) -> None:
-        if isinstance(message, Stop):
-            if not self.stopping():
-                self.finish(Shutdown())
+        if not isinstance(message, _FOR_THE_BASE):
+            self.receive(message)
         elif isinstance(message, Call):
             message.function()
+        elif isinstance(message, Stop):
+            if not self.stopping():
+                self.finish(Shutdown())
         elif isinstance(message, CallbackFailed):
             raise message.exception
         elif isinstance(message, Abandon):
             self.finish(Shutdown())
-        elif isinstance(message, pykka_messages._ActorStop):  # noqa: SLF001 - what ``ref.stop()`` sends
-            self.finish()
         else:
-            self.receive(message)
+            self.finish()
 
     def _create_actor_inbox(self) -> Any:  # type: ignore[override]  # pykka calls it on the instance
         return self.context.runtime.execution.new_inbox()

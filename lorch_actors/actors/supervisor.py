@@ -244,17 +244,20 @@ class Supervisor(Actor):
         elif self._ending is not None:
             self.finish(self._ending)
         else:
-            for one in self._children:
-                if one.wanted and not one.alive and not one.retrying and self._may_start(one):
-                    self._start_child(one)
-            if all(one.phase is Phase.RUNNING for one in self._children if one.wanted):
-                self.ready()
+            self._start_what_may()
 
-    def _may_start(self, one: Child) -> bool:
-        if self._strategy is Strategy.ONE_FOR_ONE and one.was_up:
-            return True
-        earlier = self._children[: self._children.index(one)]
-        return all(other.phase is Phase.RUNNING for other in earlier if other.wanted)
+    def _start_what_may(self) -> None:
+        """Start the children in order, each when those before it are up; one for one, that counts the first time."""
+        are_up = True
+        for one in self._children:
+            if not one.wanted:
+                continue
+            may_start = are_up or (self._strategy is Strategy.ONE_FOR_ONE and one.was_up)
+            if may_start and not one.alive and not one.retrying:
+                self._start_child(one)
+            are_up = are_up and one.phase is Phase.RUNNING
+        if are_up:
+            self.ready()
 
     def _start_child(self, one: Child) -> None:
         one.phase = Phase.STARTING

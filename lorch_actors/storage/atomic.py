@@ -49,11 +49,12 @@ def write_first(path: Path, data: bytes) -> bool:
     return is_first
 
 
-def _name_beside(path: Path) -> Path:
-    return path.parent / f".{path.name}.tmp.{os.getpid()}.{os.urandom(4).hex()}"
+def _name_beside(path: Path) -> str:
+    directory, name = os.path.split(path)
+    return os.path.join(directory, f".{name}.tmp.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: str, data: bytes) -> None:
     fd = disk.create(path)
     try:
         disk.write(fd, data)
@@ -62,7 +63,7 @@ def _write_whole(path: Path, data: bytes) -> None:
         disk.close(fd)
 
 
-def _discard(temporary: Path) -> None:
+def _discard(temporary: str) -> None:
     try:
         disk.unlink(temporary)
     except StorageError:  # the error under way tells more; the next start removes what is left
