@@ -20,6 +20,7 @@ from lorch_actors.actors.messages import CallbackFailed
 from lorch_actors.actors.runtime import Runtime
 
 TURNS_MAX = 12_000
+NEVER = 1 << 60
 REACTOR = "reactor"
 
 
@@ -62,7 +63,7 @@ class Mailbox:
             channel = self._channels[sender] = deque()
         channel.append(envelope)
         self._count += 1
-        self._scheduler.ready(self.turn)
+        self._scheduler.tokens.append(self.turn)
 
     def get(self) -> Any:
         """Return the next envelope of a sender that chance chooses; one that has none left is forgotten."""
@@ -98,7 +99,7 @@ class Mailbox:
             return
         actor = self.actor
         self._scheduler.step(actor, self.get())
-        if actor.actor_stopped.is_set():
+        if actor.ended:
             self._end_if_over()
 
     def release(self) -> None:
@@ -119,7 +120,9 @@ class Scheduler:
     """Clock, execution and turns. ``runtime`` is what actors are given.
 
     current: who is at work now, as the sender of what is told. actors: those that run, by name; of two incarnations at
-    once, the newer. tell: whether a trace is wanted, and where to.
+    once, the newer. trace: where a trace goes to, if one is wanted. disturbed_from: as of which turn ``disturb`` is
+    called before each. broken: what was found wrong amid a turn; raised at its end, where no actor takes it for its
+    own.
     """
 
     def __init__(self, seed: object, start_ms: int = 1_000_000, trace: Callable[[str], None] | None = None) -> None:
@@ -129,6 +132,8 @@ class Scheduler:
         self.wall_offset_ms = 0
         self.current = ""
         self.turns = 0
+        self.disturbed_from = NEVER
+        self.broken: AssertionError | None = None
         self.actors: dict[str, Any] = {}
         self.tokens: list[Callable[[], None]] = []
         self._alarms: list[tuple[int, int, Alarm]] = []
@@ -167,6 +172,9 @@ class Scheduler:
     def on_start(self, actor: Any) -> None:
         """Note that an actor is started. To be overridden."""
 
+    def disturb(self) -> None:
+        """Do what goes wrong from a turn on. To be overridden."""
+
     def step(self, actor: Any, envelope: Any) -> None:
         """Let an actor handle an envelope. To be extended by who wants it to fail."""
         self.current = actor.context.name
@@ -195,6 +203,8 @@ class Scheduler:
 
     def turn(self) -> None:
         """Let one thing happen."""
+        if self.turns >= self.disturbed_from:
+            self.disturb()
         self.turns += 1
         tokens = self.tokens
         if tokens:
@@ -203,6 +213,8 @@ class Scheduler:
             tokens.pop()()
         else:
             self.pass_time()
+        if self.broken is not None:
+            raise self.broken
 
     def run_until(self, reached: Callable[[], object]) -> None:
         """Take turns until something is so."""

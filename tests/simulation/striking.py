@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from scheduler import NEVER
 from simulated_agent import ODD, WAYS
 from simulated_worker import Death
 
@@ -122,7 +123,7 @@ class Faults:
         self._kills = False  # only workers can be killed in the middle of a call
         self.blame = 0
         self.deaths = 0
-        self.next_turn = plan.strikes[-1].turn if plan.strikes else 1 << 60
+        self.next_turn = plan.strikes[-1].turn if plan.strikes else NEVER
 
     def new_orchestrator(self) -> None:
         """Forget what was meant for the old one: a full disk is emptied, nobody is armed."""
@@ -150,7 +151,7 @@ class Faults:
     def strike(self) -> None:
         """Do what is due."""
         strike = self._plan.strikes.pop()
-        self.next_turn = self._plan.strikes[-1].turn if self._plan.strikes else 1 << 60
+        self.next_turn = self._plan.strikes[-1].turn if self._plan.strikes else NEVER
         self.blame += strike.kind in BLAMED
         self.harmless += strike.kind in HARMLESS
         self.harmful += strike.kind not in HARMLESS and not strike.kind.startswith("raise")

@@ -138,8 +138,8 @@ class _World(Scheduler):
 
     def step(self, actor: Any, envelope: Any) -> None:
         armed = self.world.faults.armed
-        if not armed or actor.context.name not in armed:
-            super().step(actor, envelope)
+        if not armed or actor.name not in armed:
+            Scheduler.step(self, actor, envelope)
             return
         when, count = armed.pop(actor.name)
         if when == "before":
@@ -152,13 +152,9 @@ class _World(Scheduler):
             with _raising(actor, count):
                 super().step(actor, envelope)
 
-    def turn(self) -> None:
-        world = self.world
-        if self.turns + world.turns_before >= world.faults.next_turn:
-            world.faults.strike()
-        super().turn()
-        if world.broken is not None:
-            raise world.broken
+    def disturb(self) -> None:
+        self.world.faults.strike()
+        self.world.expect_the_next_strike()
 
     def pass_time(self) -> None:
         super().pass_time()
@@ -265,7 +261,6 @@ class World:
         self._records = False
         self.orchestrators = int(bool(begun.ledger))
         self.ended = ""
-        self.broken: Violation | None = None
         self.scheduler: _World
         self.workers: _Workers
         self.agents: SimulatedAgents
@@ -331,6 +326,7 @@ class World:
     def _begin_scheduler(self, nth: int) -> None:
         scheduler = self.scheduler = _World(f"{self._seed} {nth}", self._now_ms, self._trace)
         scheduler.world = self
+        self.expect_the_next_strike()
         scheduler.wall_offset_ms = self._wall_offset_ms
         scheduler.tell(f"=== orchestrator {nth + 1}, script {SCRIPTS[self.script]}")
         self.workers = _Workers(scheduler, first_pid=1000 * (nth + 1))
@@ -340,6 +336,10 @@ class World:
         )
         scheduler.runtime.workers = self.workers  # type: ignore[assignment]
         scheduler.runtime.agents = self.agents
+
+    def expect_the_next_strike(self) -> None:
+        """Have the scheduler stop where the next fault is due."""
+        self.scheduler.disturbed_from = self.faults.next_turn - self.turns_before
 
     def _wait(self, tree: Tree) -> str:
         """Do what the main thread does: wait for what concerns the whole run, then stop the tree."""
@@ -394,11 +394,11 @@ class World:
             raise Stuck(f"not over after {RUN_MAX_MS} ms of simulated time")
 
     def watch(self, look: Callable[[], object]) -> None:
-        """Look at something; a violation is raised at the end of the turn, where no actor can take it for its own."""
+        """Look at something; a violation is raised at the end of the turn."""
         try:
             look()
         except Violation as violation:
-            self.broken = self.broken or violation
+            self.scheduler.broken = self.scheduler.broken or violation
 
     def _on_synced(self, path: str) -> None:
         if path == self._ledger:
@@ -411,6 +411,8 @@ class World:
                 self.begun.append(pickle.dumps(Begun(bytes(content), self.journal, self.oracle, max(0.2, left))))
 
     def _check_the_interruption(self) -> None:
+        if self.scheduler.broken is not None:
+            raise self.scheduler.broken
         faults = self.faults
         is_over = self.ended in ("completed", "failed")
         if not is_over and not faults.harmful and faults.harmless <= HARMLESS_MAX:
