@@ -137,6 +137,7 @@ class RunTree(Struct, frozen=True):
             "AGENT_TYPE": role,
             "LORCH_RUN_ID": opening.run_id,
             "LORCH_WORKSPACE": str(self.workspace.root),
+            "PWD": str(self.workspace.root),  # some tools believe it more than where they are
             "LORCH_HEARTBEAT_INTERVAL_S": f"{settings.heartbeat_interval_s:g}",
             "LORCH_PERMISSIONS": settings.permissions,
         }

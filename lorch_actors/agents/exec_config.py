@@ -63,6 +63,15 @@ def configure(
     return given
 
 
+def words(command: str, flag: str) -> Argv:
+    """Return a command's words, split as a POSIX shell splits them; raise ConfigError if it is none."""
+    problems: list[str] = []
+    found = _argv(command, flag, problems)
+    if found is None:
+        raise ConfigError("; ".join(problems), where="command line", remedy="Quote it as in a shell.")
+    return found
+
+
 def _load(file: Path) -> dict[str, Any]:
     try:
         with open(file, "rb") as opened:

@@ -181,7 +181,7 @@ class InitDocument(Document, frozen=True):
     """`init`: what was written."""
 
     config: str
-    agents: Literal["exec", "mock", "claude", "codex", "gemini", "opencode"]
+    agents: Literal["exec", "mock", "claude", "codex", "gemini", "opencode", "acp"]
     written: list[str]
 
 

@@ -22,11 +22,14 @@ NO_CHECK: Final = "true"
 @click.option("--review", metavar="CMD", help="What reviews it: exit code 0 approves, any other asks for changes.")
 @click.option("--spec", metavar="CMD", help="What brings the specification up to date.")
 @click.option("--agent", type=click.Choice(AGENT_CLIS), help="The agent CLI for the work (default: what is found).")
+@click.option("--acp", metavar="CMD", help="An agent that speaks the Agent Client Protocol, for the work.")
 @click.option("--exec", "exec_agents", is_flag=True, help="Make agents of the commands given here.")
 @click.option("--mock", is_flag=True, help="Scripted agents that approve everything, to see the loop go round.")
 @click.option("--force", is_flag=True, help="Replace the agents of an existing lorch.json; the rest of it stays.")
 @global_options
-def init_command(*, agent: str | None, mock: bool, exec_agents: bool, force: bool, **commands: str | None) -> None:
+def init_command(
+    *, agent: str | None, acp: str | None, mock: bool, exec_agents: bool, force: bool, **commands: str | None
+) -> None:
     """Write lorch.json with an installed agent CLI, or with agents made of your own commands.
 
     For example: lorch init --tests 'python -m unittest'
@@ -36,7 +39,7 @@ def init_command(*, agent: str | None, mock: bool, exec_agents: bool, force: boo
     from lorch_actors.cli.documents import InitDocument
 
     where = place()
-    kind = _kind(agent, commands, mock=mock, exec_agents=exec_agents)
+    kind = _kind(_foreign(agent, acp), commands, mock=mock, exec_agents=exec_agents)
     document = _existing(where, force=force)
     lines = [f"{where.config} is written."]
     if kind == "mock":
@@ -45,7 +48,7 @@ def init_command(*, agent: str | None, mock: bool, exec_agents: bool, force: boo
         document["agents"] = exec_agent_settings(commands)
         lines += _unchecked([name for name in ("tests", "review", "spec") if not commands[name]])
     else:
-        lines += _use_cli(document, where, kind, commands["tests"])
+        lines += _use_cli(document, where, kind, commands["tests"], acp)
     write(where.config, document)
     done = InitDocument(config=str(where.config), agents=kind, written=[str(where.config)])
     add = "" if document.get("tasks") else 'add tasks to it ("tasks": [{"id": "T-1", "goal": "…"}]), then '
@@ -53,12 +56,20 @@ def init_command(*, agent: str | None, mock: bool, exec_agents: bool, force: boo
     output().result(done, "\n".join(lines))
 
 
+def _foreign(agent: str | None, acp: str | None) -> str | None:
+    """Return the adapter that is asked for by name."""
+    if agent and acp:
+        raise UsageError("--agent does not go with --acp", remedy="Leave one of them out.")
+    return "acp" if acp else agent
+
+
 def _kind(agent: str | None, commands: dict[str, str | None], *, mock: bool, exec_agents: bool) -> Any:
     """Return what kind of agents is asked for: a CLI by name, `exec` or `mock`."""
     if mock and (exec_agents or agent or any(commands.values())):
         raise UsageError("--mock does not go with commands", remedy="Leave one of them out.")
     if agent and (exec_agents or any(commands[name] for name in ("build", "review", "spec"))):
-        raise UsageError("--agent does not go with commands of your own but --tests", remedy="Leave one of them out.")
+        flag = "--acp" if agent == "acp" else "--agent"
+        raise UsageError(f"{flag} does not go with commands of your own but --tests", remedy="Leave one of them out.")
     if mock or agent:
         return agent or "mock"
     found = [] if exec_agents or any(commands[name] for name in ("build", "review", "spec")) else installed_clis()
@@ -71,15 +82,17 @@ def _kind(agent: str | None, commands: dict[str, str | None], *, mock: bool, exe
     return found[0] if found else "exec"
 
 
-def _use_cli(document: dict[str, Any], where: Place, name: str, tests: str | None) -> list[str]:
-    """Set up a CLI for all roles; return what there is to say about it."""
+def _use_cli(document: dict[str, Any], where: Place, name: str, tests: str | None, acp: str | None) -> list[str]:
+    """Set up a CLI for all roles; return what there is to say about it. acp: the command of an agent that is no CLI."""
+    from lorch_actors.agents.exec_config import words
+
     root = where.config.parent
     include = work_directories(root)
     known = tests or likely_tests(root)
-    document["agents"] = cli_agents(name, known, include)
+    document["agents"] = cli_agents(name, known, include, words(acp, "--acp") if acp else ())
     document["snapshot"] = {**document.get("snapshot", {}), "include": include}
     others = [other for other in installed_clis() if other != name]
-    said = [f"{name} builds, reviews and keeps the specification below {', '.join(include)}."]
+    said = [f"{acp or name} builds, reviews and keeps the specification below {', '.join(include)}."]
     said += [f"Also found: {', '.join(others)} (choose with --agent)."] if others else []
     return said + ([f"`{known}` decides whether the work is right."] if known else _unchecked(["tests"]))
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +30,17 @@ def installed_clis() -> list[str]:
     return [name for name, program in AGENT_CLIS.items() if shutil.which(program)]
 
 
-def cli_agents(name: str, tests: str | None, include: list[str]) -> dict[str, Any]:
-    """Return the agents of lorch.json that have this CLI do the work. include: the tracked directories."""
+def cli_agents(name: str, tests: str | None, include: list[str], behind: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the agents of lorch.json that have this CLI do the work.
+
+    include: the tracked directories. behind: what stands after ``--``.
+    """
     agents: dict[str, Any] = {}
     places = [] if include == _default_include() else [word for each in include for word in ("--include", each)]
     for role, timeouts_s in _TIMEOUTS_S.items():
         own = ["--tests", tests] if tests and role == "builder" else []
         cmd = [sys.executable, "-m", "lorch_actors.agents", name, "--type", role, *own, *places]
+        cmd += ["--", *behind] if behind else []
         agents[role] = {"cmd": cmd, "timeouts_s": timeouts_s}
     return {**agents, "orchestration": {"enabled": False, "cmd": []}}
 

@@ -59,6 +59,21 @@ def test_init_chooses_the_first_and_tells_of_the_others(lorch: Lorch, workspace:
     assert written(workspace)["agents"]["reviewer"]["cmd"][3] == "opencode"
 
 
+def test_init_uses_an_acp_agent_that_is_named(lorch: Lorch, workspace: Path, programs: Path):
+    """Its command stands after `--`, word by word; nothing else may be given for the work beside it."""
+    printed = lorch("init", "--acp", "gemini --acp -m 'a b'", "--tests", "make test", "--json")
+    cmd = written(workspace)["agents"]["builder"]["cmd"]
+
+    assert (printed.code, printed.json["agents"]) == (ExitCode.DONE, "acp")
+    assert cmd[3:] == [
+        *("acp", "--type", "builder", "--tests", "make test"),
+        *("--", "gemini", "--acp", "-m", "a b"),
+    ]
+    assert lorch("validate", "--strict").code == ExitCode.DONE
+    for wrong in (("--agent", "codex"), ("--build", "make"), ("--mock",)):
+        assert lorch("init", "--force", "--acp", "gemini --acp", *wrong).code == ExitCode.USAGE
+
+
 def test_init_without_any_cli_says_what_it_looked_for(lorch: Lorch, workspace: Path, programs: Path):
     """And writes nothing."""
     printed = lorch("init")

@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from bench import Running
 from dialects import Call, Say, Step
 from model_server import ModelServer
@@ -28,6 +30,14 @@ def program_of(name: str) -> Path:
 
 
 ACP_PYTHON = program_of("acp")
+ECHO = Path(__file__).with_name("echo_agent.py")
+
+
+def echo_command() -> str:
+    """Return the command of the agent on ACP's own library; skip where that is not installed."""
+    if not ACP_PYTHON.exists():
+        pytest.skip("the ACP library is not installed: run tests/real_clis/install acp")
+    return shlex.join([str(ACP_PYTHON), str(ECHO)])
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,20 @@ class RealCli:
         """Where its program is, if it is installed."""
         return program_of(self.name)
 
+    def skip_unless_installed(self) -> None:
+        """Skip the test where this CLI is not there."""
+        if not self.program.exists():
+            pytest.skip(f"{self.name} is not installed: run tests/real_clis/install {self.name}")
+
+    def provider(self, url: str) -> list[str]:
+        """Return what is to be added to an agent's command so that it asks the server."""
+        extra = self.extra(url)
+        return [*self.flags(url), *(["--", *extra] if extra else [])]
+
     def cmd(self, role: str, url: str, *flags: str) -> list[str]:
         """Return the agent's command for lorch.json."""
         own = [sys.executable, "-m", "lorch_actors.agents", self.name, "--type", role, "--program", str(self.program)]
-        extra = self.extra(url)
-        return [*own, "--permissions", "allow", *self.flags(url), *flags, *(["--", *extra] if extra else [])]
+        return [*own, "--permissions", "allow", *flags, *self.provider(url)]
 
 
 def _codex_provider(url: str) -> list[str]:
@@ -74,7 +93,8 @@ CLIS = {
     "codex": RealCli(
         "codex",
         write=lambda path, content: Call(
-            "exec_command", {"cmd": f"printf %s '{content}' > {path}", "yield_time_ms": 30_000}
+            "exec_command",
+            {"cmd": f"mkdir -p {path.parent} && printf %s '{content}' > {path}", "yield_time_ms": 30_000},
         ),
         shell=lambda command: Call("exec_command", {"cmd": command, "yield_time_ms": 30_000}),
         flags=lambda _: ["--model", "gpt-5"],
@@ -103,7 +123,8 @@ class Model:
     """Plays builder, reviewer and spec maintainer: what to say follows from the request alone, whoever asks again.
 
     instead: what is said in place of the first answers to a builder, in order. changes: tasks whose first review asks
-    for changes. slow: a shell command that is ordered once, before the builder's work.
+    for changes. slow: a shell command that is ordered once, before the builder's work. patience: how often, in all, a
+    file is ordered that may not come to be.
     """
 
     cli: RealCli
@@ -112,6 +133,7 @@ class Model:
     changes: frozenset[str] = frozenset()
     slow: str | None = None
     is_slow_ordered: bool = False
+    patience: int = 20
 
     def __call__(self, number: int, body: dict[str, Any]) -> Step:
         """Return the answer to a request."""
@@ -135,7 +157,8 @@ class Model:
         content = "more" if "asks for changes" in text else "done"
         if (path := self.root / "src" / f"{task}.txt").exists() and path.read_text() == content:
             return Say(f"{task} is done.")
-        return self.cli.write(path, content)
+        self.patience -= 1
+        return self.cli.write(path, content) if self.patience >= 0 else Say("It cannot be written.")
 
 
 def _task(text: str) -> str:

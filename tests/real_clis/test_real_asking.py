@@ -1,5 +1,7 @@
 """Whole runs in which leave is asked for: by an agent on ACP's own library, and by Claude Code."""
 
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,23 +9,14 @@ import bench as benches
 import pytest
 from bench import Bench, Running, gone_within
 from model_server import model_server
-from real_cli import ACP_PYTHON, CLIS, Model, settings, stopping
+from real_cli import CLIS, Model, echo_command, settings, stopping
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
-ECHO = Path(__file__).with_name("echo_agent.py")
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real CLIs are slower than ours."""
-    monkeypatch.setattr(benches, "DEADLINE_S", 500.0)
 
 
 def echoing(**builder: Any) -> dict[str, Any]:
     """Return agents that are all the echo agent."""
-    if not ACP_PYTHON.exists():
-        pytest.skip("the ACP library is not installed: run tests/real_clis/install acp")
-    cmd = [benches.sys.executable, "-m", "lorch_actors.agents", "acp", "--", str(ACP_PYTHON), str(ECHO)]
+    cmd = [sys.executable, "-m", "lorch_actors.agents", "acp", "--", *shlex.split(echo_command())]
     agents: dict[str, Any] = {role: {"cmd": cmd} for role in benches.ROLES}
     agents["builder"] |= builder
     return agents
@@ -80,8 +73,7 @@ def test_an_acp_agent_waits_for_a_person(tmp_path: Path, answer: str):
 def test_claude_waits_for_a_person(tmp_path: Path):
     """Its tool runs as soon as it is approved, in the same turn."""
     cli = CLIS["claude"]
-    if not cli.program.exists():
-        pytest.skip("claude is not installed: run tests/real_clis/install claude")
+    cli.skip_unless_installed()
     outside = tmp_path / "outside"
     bench_root = tmp_path / "w"
     with model_server(Model(cli, bench_root, slow=f"echo asked > {outside}")) as server:

@@ -555,7 +555,7 @@ def large_artifact(command):
 @fault
 def tells_where(command):
     """Tell where one is and what one was given."""
-    names = ("LORCH_AGENT_TYPE", "AGENT_TYPE", "LORCH_RUN_ID", "LORCH_WORKSPACE", "GIVEN", "INHERITED")
+    names = ("LORCH_AGENT_TYPE", "AGENT_TYPE", "LORCH_RUN_ID", "LORCH_WORKSPACE", "PWD", "GIVEN", "INHERITED")
     told = {"cwd": os.getcwd(), "env": {name: os.environ.get(name) for name in names}}
     told["open"] = [
         os.readlink(f"/proc/self/fd/{fd}")

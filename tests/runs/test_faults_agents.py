@@ -465,6 +465,7 @@ def test_agents_start_in_the_workspace(night: Night) -> None:
         "AGENT_TYPE": "builder",
         "LORCH_RUN_ID": night.bench.run_ids[-1],
         "LORCH_WORKSPACE": str(night.bench.root),
+        "PWD": str(night.bench.root),
         "GIVEN": "by the configuration",
         "INHERITED": "from outside",
     }
