@@ -15,8 +15,8 @@ from lorch_actors.actors.agent_log import AgentLog
 from lorch_actors.actors.agent_pipes import Pipes
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER, Call, Shutdown
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.ring import LEDGER, Append
-from lorch_actors.actors.runtime import Timer
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Policy
 from lorch_actors.protocol.ids import incarnation_id

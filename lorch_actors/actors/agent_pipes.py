@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from lorch_actors.actors.agent_link import AgentLink
-from lorch_actors.actors.runtime import Reactor
+from lorch_actors.actors.reactor import Reactor
 
 PIECE_BYTES: Final = 64 * 1024
 PIECES_MAX: Final = 4

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import Final
 
 from lorch_actors import processes
-from lorch_actors.actors.runtime import Reactor
+from lorch_actors.actors.reactor import Reactor
 from lorch_actors.processes import ProcessIdentity
 
 AGENT_ID_VARIABLE: Final = "LORCH_AGENT_ID"

@@ -33,7 +33,8 @@ from lorch_actors.actors.messages import (
     Started,
     Stop,
 )
-from lorch_actors.actors.runtime import Runtime, Timer
+from lorch_actors.actors.reactor import Timer
+from lorch_actors.actors.runtime import Runtime
 
 _OWN: Final = (Abandon, Call, CallbackFailed, Stop)  # of no interest to anybody once the actor has ended
 _FOR_THE_BASE: Final = (*_OWN, pykka_messages._ActorStop)  # noqa: SLF001 - what ``ref.stop()`` sends

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 
 from lorch_actors.actors.base import Actor, ActorContext, Fence
 from lorch_actors.actors.messages import Crash, Reason
-from lorch_actors.actors.runtime import Timer
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.errors import InterruptedRun, LorchError
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.ring import (
     APPROVER,
     LEDGER,
@@ -34,7 +35,6 @@ from lorch_actors.actors.ring import (
     Work,
 )
 from lorch_actors.actors.run_state_keeper import FlushAll
-from lorch_actors.actors.runtime import Timer
 from lorch_actors.errors import StorageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus

@@ -19,7 +19,8 @@ from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 from lorch_actors import processes
-from lorch_actors.actors.runtime import Clock, Reactor
+from lorch_actors.actors.clock import Clock
+from lorch_actors.actors.reactor import Reactor
 from lorch_actors.actors.worker_process import IGNORED, close_all_but, use_no_input, work
 
 NAME: Final = "lorch-forks"

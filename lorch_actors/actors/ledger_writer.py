@@ -16,8 +16,8 @@ from msgspec import Struct
 from lorch_actors import processes
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, Subscribe, Subscribed
-from lorch_actors.actors.runtime import Timer
 from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, LorchError, StorageError

@@ -25,7 +25,7 @@ from lorch_actors.actors.messages import (
     Started,
     WorkerDied,
 )
-from lorch_actors.actors.runtime import Timer
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.worker import Frame, FrameKind, Worker, WorkerLink
 from lorch_actors.processes import ProcessIdentity
 

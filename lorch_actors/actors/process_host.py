@@ -17,9 +17,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
+from lorch_actors.actors.clock import Clock
 from lorch_actors.actors.fork_server import ForkServer
 from lorch_actors.actors.frames import FrameError, FrameReader, encode_frame
-from lorch_actors.actors.runtime import Clock, Reactor
+from lorch_actors.actors.reactor import Reactor
 from lorch_actors.actors.worker import Frame, FrameKind, Worker
 from lorch_actors.actors.worker_process import introduction
 from lorch_actors.processes import ProcessIdentity, identify

@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
+from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.ring import CONDUCTOR, LEDGER, MAIN, Appended, Broken, Projected, Subscribe, Subscribed
-from lorch_actors.actors.runtime import Timer
 from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, StorageError

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from lorch_actors.actors.runtime import Clock
+from lorch_actors.actors.clock import Clock
 from lorch_actors.processes import ProcessIdentity
 
 

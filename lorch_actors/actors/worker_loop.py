@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from lorch_actors.actors.runtime import Clock, SystemClock
+from lorch_actors.actors.clock import Clock, SystemClock
 from lorch_actors.actors.worker import Frame, FrameKind, Worker
 from lorch_actors.errors import LorchError
 

@@ -2,52 +2,77 @@
 
 import os
 import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from lorch_actors.agents import files
-from lorch_actors.agents.reply import fresh_id, now_ms
-from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES
+from lorch_actors.agents.base import Agent
+from lorch_actors.agents.reply import Reply, fresh_id, now_ms
+from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES, Artifact
 from lorch_actors.protocol.times import to_timestamp
-
-if TYPE_CHECKING:
-    from lorch_actors.agents.mockagent import MockAgent, Performance
 
 _CHUNK: Final = b"x" * 65536
 
 Fields = Mapping[str, Any]
 
 
-def exit_now(_agent: "MockAgent", fields: Fields) -> None:
+class Answering(Protocol):
+    """What an act may touch within the answer to a command.
+
+    written: the claims on files so far, by path. last_sent: the last event. disguise: how to falsify the next one.
+    """
+
+    reply: Reply
+    written: dict[str, Artifact]
+    last_sent: dict[str, Any] | None
+    disguise: Fields | None
+
+    @property
+    def agent(self) -> Agent:
+        """Who answers."""
+        ...
+
+
+def pause(for_ms: int | None) -> None:
+    """Wait; None is for ever. Ended by SIGTERM."""
+    if for_ms is None:
+        threading.Event().wait()
+    elif for_ms > 0:
+        time.sleep(for_ms / 1000)
+
+
+def exit_now(_agent: Agent, fields: Fields) -> None:
     """End the process at once, with `code` (1)."""
     os._exit(fields.get("code", 1))
 
 
-def kill(_agent: "MockAgent", _fields: Fields) -> None:
+def kill(_agent: Agent, _fields: Fields) -> None:
     """End the process as the kernel would when memory runs out."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def hang(agent: "MockAgent", fields: Fields) -> None:
+def hang(_agent: Agent, fields: Fields) -> None:
     """Stand still for `for_ms` (for ever), heartbeats going on. `stubborn`: SIGTERM is ignored, too."""
     if fields.get("stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    agent.pause(fields.get("for_ms"))
+    pause(fields.get("for_ms"))
 
 
-def stop_heartbeat(agent: "MockAgent", _fields: Fields) -> None:
+def stop_heartbeat(agent: Agent, _fields: Fields) -> None:
     """Send no heartbeat any more."""
     agent.silenced.set()
 
 
-def garbage(agent: "MockAgent", fields: Fields) -> None:
+def garbage(agent: Agent, fields: Fields) -> None:
     """Print `text` on `lines` (1) lines; by default something that is no JSON."""
     line = fields.get("text", "this line is not JSON: {").encode("utf-8", "surrogatepass") + b"\n"
     for _ in range(fields.get("lines", 1)):
         agent.outlet.send_bytes(line)
 
 
-def oversize(agent: "MockAgent", fields: Fields) -> None:
+def oversize(agent: Agent, fields: Fields) -> None:
     """Print one line of `bytes` (one more than allowed); with `newline` false it never ends."""
     left = fields.get("bytes", MESSAGE_MAX_BYTES + 1)
     while left > 0:
@@ -58,19 +83,24 @@ def oversize(agent: "MockAgent", fields: Fields) -> None:
         agent.outlet.send_bytes(piece)
 
 
-def close_stdout(agent: "MockAgent", _fields: Fields) -> None:
+def close_stdout(agent: Agent, _fields: Fields) -> None:
     """Close stdout and live on; nothing said from now on is heard."""
     agent.outlet.discard()
 
 
-def slow_stdin(agent: "MockAgent", fields: Fields) -> None:
+def slow_stdin(agent: Agent, fields: Fields) -> None:
     """Read no stdin for `for_ms` (for ever)."""
-    agent.hold_stdin(fields.get("for_ms"))
+    agent.may_read.clear()
+    for_ms = fields.get("for_ms")
+    if for_ms is not None:
+        timer = threading.Timer(for_ms / 1000, agent.may_read.set)
+        timer.daemon = True
+        timer.start()
 
 
-def flood(performance: "Performance", fields: Fields) -> None:
+def flood(answering: Answering, fields: Fields) -> None:
     """Say `count` (10,000) things at once, `as` progress events (log messages, stderr lines)."""
-    reply = performance.reply
+    reply = answering.reply
     kind = fields.get("as", "progress")
     for number in range(fields.get("count", 10_000)):
         if kind == "stderr":
@@ -81,19 +111,19 @@ def flood(performance: "Performance", fields: Fields) -> None:
             reply.progress(f"flood {number}")
 
 
-def duplicate(performance: "Performance", fields: Fields) -> None:
+def duplicate(answering: Answering, fields: Fields) -> None:
     """Send the last event again, `count` (1) times, under its old message id or with `fresh_id` under a new one."""
-    document = performance.last_sent
+    document = answering.last_sent
     if document is None:
         return
     for _ in range(fields.get("count", 1)):
         again = document | {"message_id": fresh_id()} if fields.get("fresh_id") else document
-        performance.agent.voice.send(again)
+        answering.agent.voice.send(again)
 
 
-def wrong_correlation(performance: "Performance", fields: Fields) -> None:
+def wrong_correlation(answering: Answering, fields: Fields) -> None:
     """Send the next event with a false `field` (correlation_id), under `value` if one is given."""
-    performance.disguise = fields
+    answering.disguise = fields
 
 
 def disguised(document: dict[str, Any], fields: Fields) -> dict[str, Any]:
@@ -106,11 +136,11 @@ def disguised(document: dict[str, Any], fields: Fields) -> dict[str, Any]:
     return document | {name: fields.get("value", other)}
 
 
-def corrupt_artifact(performance: "Performance", fields: Fields) -> None:
+def corrupt_artifact(answering: Answering, fields: Fields) -> None:
     """Change a written file (the last one, or `path`) after its checksum was taken; `how` missing: remove it."""
-    paths = [fields["path"]] if "path" in fields else list(performance.written)[-1:]
+    paths = [fields["path"]] if "path" in fields else list(answering.written)[-1:]
     for path in paths:
-        target = files.locate(performance.agent.workspace, path)
+        target = files.locate(answering.agent.workspace, path)
         if fields.get("how") == "missing":
             target.unlink(missing_ok=True)
         else:
@@ -119,7 +149,7 @@ def corrupt_artifact(performance: "Performance", fields: Fields) -> None:
                 file.write(f"corrupted at {to_timestamp(now_ms())}\n".encode())
 
 
-AGENT_ACTS: Final[Mapping[str, Callable[["MockAgent", Fields], None]]] = {
+AGENT_ACTS: Final[Mapping[str, Callable[[Agent, Fields], None]]] = {
     "exit": exit_now,
     "kill": kill,
     "hang": hang,
@@ -131,7 +161,7 @@ AGENT_ACTS: Final[Mapping[str, Callable[["MockAgent", Fields], None]]] = {
 }
 """Acts of the whole process; they can happen before a command is read."""
 
-COMMAND_ACTS: Final[Mapping[str, Callable[["Performance", Fields], None]]] = {
+COMMAND_ACTS: Final[Mapping[str, Callable[[Answering, Fields], None]]] = {
     "flood": flood,
     "duplicate": duplicate,
     "wrong_correlation": wrong_correlation,

@@ -9,8 +9,6 @@ a key counts how often its work was done.
 """
 
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,7 +50,7 @@ class MockAgent(Agent):
         process = self.journal.began()
         due = [step for step in self._script.start if step.times is None or process <= step.times]
         for step in due:
-            self.pause(step.delay_ms)
+            faults.pause(step.delay_ms)
             faults.AGENT_ACTS[step.type](self, step.fields)
         if not any(step.type == "slow_stdin" for step in due):
             self.may_read.set()
@@ -63,21 +61,6 @@ class MockAgent(Agent):
 
     def check_settled(self, reply: Reply) -> None:
         """Leave a command without an outcome if the script does: silence is one of the faults to rehearse."""
-
-    def pause(self, for_ms: int | None) -> None:
-        """Wait; None is for ever. Ended by SIGTERM."""
-        if for_ms is None:
-            threading.Event().wait()
-        elif for_ms > 0:
-            time.sleep(for_ms / 1000)
-
-    def hold_stdin(self, for_ms: int | None) -> None:
-        """Read nothing for that long; None is for ever."""
-        self.may_read.clear()
-        if for_ms is not None:
-            timer = threading.Timer(for_ms / 1000, self.may_read.set)
-            timer.daemon = True
-            timer.start()
 
     def is_asking_for_changes(self, command: Command) -> bool:
         """Tell whether the default answer asks for changes."""
@@ -115,7 +98,7 @@ class Performance:
 
     def play(self, response: Response) -> None:
         """Carry out every step in order."""
-        self.agent.pause(response.delay_ms)
+        faults.pause(response.delay_ms)
         if response.error is not None:
             self._send("error", payload=response.error)
             return
@@ -123,7 +106,7 @@ class Performance:
             if self._is_refused:
                 return
             if step.times is None or self._execution <= step.times:
-                self.agent.pause(step.delay_ms)
+                faults.pause(step.delay_ms)
                 self._carry_out(step)
 
     def _carry_out(self, step: Step) -> None:

@@ -11,7 +11,7 @@ import time
 import pytest
 from actor_probes import PATIENCE_S, ManualClock, Probe
 
-from lorch_actors.actors.reactor import EpollReactor
+from lorch_actors.actors.epoll_reactor import EpollReactor
 
 
 @pytest.fixture
