@@ -195,8 +195,8 @@ def test_a_hang_after_the_final_event_is_no_success(tmp_path: Path):
     assert payload["code"] == "cli_hung"
 
 
-def test_an_adapter_that_was_killed_resumes_the_session_and_tells_what_the_tree_looks_like(tmp_path: Path):
-    """The session is on disk as soon as it is known; the call that was in flight may be half done."""
+def test_trap_the_call_in_flight_is_dropped_silently(tmp_path: Path):
+    """A killed adapter resumes the session, which is on disk as soon as it is known, and tells what the tree is now."""
     begun = stream({"type": "thread.started", "thread_id": CODEX_SESSION}, before="echo half > src/half")
     cli = Cli(tmp_path / "cli", begun.replace("exit 0", "echo > src/on; exec sleep 60"), codex_done("done"))
     with adapted(cli, tmp_path, "codex", "builder", LORCH_TEST_MARK=str(tmp_path)) as agent:

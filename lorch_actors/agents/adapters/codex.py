@@ -1,7 +1,9 @@
 """Codex CLI (npm ``@openai/codex``), as 0.169.0 behaves; its stream is what ``codex exec --json`` prints.
 
-It cannot ask for leave in the middle of a turn: under `ask` its sandbox is that of `workspace`. It tells no cost. A
-usage limit is a sentence with a local time in it: where that cannot be read for certain, there is no reset time.
+It cannot ask for leave in the middle of a turn: under `ask` its sandbox is that of `workspace`. A command that its
+sandbox stops is a command that failed, like any other; only when the model asks for more than the sandbox gives, its
+log says that this was denied. It tells no cost. A usage limit is a sentence with a local time in it: where that cannot
+be read for certain, there is no reset time.
 """
 
 import re
@@ -60,6 +62,7 @@ class CodexReader(Reader):
         self._is_completed = False
         self._failure: str | None = None
         self._last_error = ""
+        self._is_denied = False
 
     def hear(self, event: Object) -> bytes:
         """Take an event; nothing is ever answered."""
@@ -90,6 +93,12 @@ class CodexReader(Reader):
             self.tell(f"runs {text_of(item, 'command')[:200]}")
         elif kind == "item.completed" and name == "file_change":
             self.tell("changes files")
+        if kind == "item.completed" and (item.get("exit_code") == 0 or item.get("status") == "completed"):
+            self._is_denied = False  # it found another way
+
+    def overhear(self, line: str) -> None:
+        """Take a line of its log: it tells there that more than the sandbox gives was asked for and denied."""
+        self._is_denied = self._is_denied or _DENIES.search(line) is not None
 
     def outcome(self, exit_code: int, errors: str) -> Outcome:
         """Say what came of it: done when the turn completed, did not fail, and the exit code says so too."""
@@ -101,9 +110,12 @@ class CodexReader(Reader):
             return Outcome(found.kind, found.message, is_session_lost=is_unknown) if is_unknown else found
         if exit_code != 0:
             return Outcome(Kind.CRASHED, f"completed its turn, but ended with exit code {exit_code}")
+        if self._is_denied:
+            return Outcome(Kind.PERMISSION_DENIED, "was not allowed to run a command outside of its sandbox")
         return DONE
 
 
+_DENIES: Final = re.compile(r"approval policy is \w+; reject")
 _RECONNECTS_ON_429: Final = re.compile(r"Reconnecting\b.*\b429\b")
 _STATUS: Final = re.compile(r"status:? (\d{3})\b")
 
