@@ -10,7 +10,6 @@ Promises, on top of pykka's mailbox, references and envelopes:
 - pykka's registry does not know our actors, so its stop-everything cannot reach them.
 """
 
-import contextlib
 import reprlib
 import threading
 from collections.abc import Callable
@@ -124,7 +123,8 @@ class Actor(pykka.ThreadingActor):
 
     def tell(self, name: str, message: Any) -> bool:
         """Send ``message`` to whoever has that name now. Nothing is sent once this actor is cut off."""
-        return not self.context.fence.is_cut and self.runtime.directory.tell(name, message)
+        context = self.context
+        return not context.fence.is_cut and context.runtime.directory.tell(name, message)
 
     def tell_supervisor(self, message: Any) -> None:
         """Send ``message`` to this actor's supervisor, if it has one."""
@@ -133,18 +133,21 @@ class Actor(pykka.ThreadingActor):
 
     def tell_later(self, delay_ms: int, message: Any) -> Timer:
         """Send ``message`` to this very incarnation after a while."""
-        timer = self.runtime.reactor.call_at(self.now_ms() + delay_ms, lambda: self.tell_self(message), self.name)
+        at_ms = self.now_ms() + delay_ms
+        timer = self.runtime.reactor.call_at(at_ms, lambda: self.tell_self(message), self.name)
         self._alarms.add(timer)
         return timer
 
     def tell_self(self, message: Any) -> None:
         """Send ``message`` to this very incarnation, from any thread. Dropped when it has ended."""
-        with contextlib.suppress(pykka.ActorDeadError):
+        try:
             self.actor_ref.tell(message)
+        except pykka.ActorDeadError:
+            return
 
     def now_ms(self) -> int:
         """Return milliseconds of the steady clock."""
-        return self.runtime.clock.steady_ms()
+        return self.context.runtime.clock.steady_ms()
 
     def ready(self) -> None:
         """Acknowledge the start, once."""

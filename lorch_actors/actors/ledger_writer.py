@@ -231,17 +231,14 @@ class LedgerWriter(ProcessActor):
         if self._sync_timer is not None and not self._waiting:
             self._sync_timer.cancel()
             self._sync_timer = None
+        origins = [one.origin for one in ready]
         # The last first: conductor and agents, who act on it and came last, before the projections, which only follow.
         for subscriber in reversed(self._subscribers.values()):
-            self._tell_subscriber(subscriber, ready, self._durable)
-
-    def _tell_subscriber(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:
-        wants = subscriber.wants
-        chosen = [one for one in ready if wants is None or wants(one.entry)]
-        own = sum(one.origin == subscriber.name for one in ready)
-        if chosen or own:
-            entries = tuple(one.entry for one in chosen)
-            self.tell(subscriber.name, Appended(entries, tuple(one.line for one in chosen), end, own))
+            wants, own = subscriber.wants, origins.count(subscriber.name)
+            chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
+            if chosen or own:
+                entries, lines = tuple([one.entry for one in chosen]), tuple([one.line for one in chosen])
+                self.tell(subscriber.name, Appended(entries, lines, self._durable, own))
 
     def _on_refused(self, refusal: Sequence[str]) -> None:
         """Stop the run: the disk refuses, and nothing may be acted on that is not durable."""

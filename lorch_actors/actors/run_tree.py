@@ -55,7 +55,8 @@ class RunTree(Struct, frozen=True):
             "period_ms": round(policy.supervisor.period_s * 1000),
             "report_to": RestartRecorder.NAME,
         }
-        agents = branch(ring.AGENT_SUPERVISOR, children=[self._agent(role) for role in LOOP_ROLES], **limits)
+        ours = {**os.environ}
+        agents = branch(ring.AGENT_SUPERVISOR, children=[self._agent(role, ours) for role in LOOP_ROLES], **limits)
         around = branch(ring.RING_SUPERVISOR, children=[*self._projections(), agents, self._conductor()], **limits)
         run_id = opening.run_id
         place = LedgerPlace(
@@ -129,7 +130,7 @@ class RunTree(Struct, frozen=True):
         )
         return child(Conductor, ring.CONDUCTOR, score=score, start_timeout_ms=START_MS)
 
-    def _agent(self, role: AgentRole) -> ChildSpec:
+    def _agent(self, role: AgentRole, inherited: dict[str, str]) -> ChildSpec:
         opening = self.opening
         settings = opening.agents[role]
         own = {
@@ -145,7 +146,7 @@ class RunTree(Struct, frozen=True):
             role=role,
             run_id=opening.run_id,
             cmd=tuple(settings.cmd),
-            env={**os.environ, **settings.env, **own},
+            env={**inherited, **settings.env, **own},
             heartbeat_interval_s=settings.heartbeat_interval_s,
             workspace=self.workspace.root,
             log=self.workspace.log(role, opening.run_id),
