@@ -11,7 +11,6 @@ long ago it was sent: that is less than threads promise, and covers all that the
 import heapq
 import itertools
 import random
-from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,7 @@ class Mailbox:
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
-        self._channels: dict[str, deque[Any]] = {}
+        self._channels: dict[str, list[Any]] = {}
         self._count = 0
         self._owed: list[Callable[[], None]] = []
         self.actor: Any = None
@@ -60,8 +59,9 @@ class Mailbox:
         sender = self._scheduler.current
         channel = self._channels.get(sender)
         if channel is None:
-            channel = self._channels[sender] = deque()
-        channel.append(envelope)
+            self._channels[sender] = [envelope]
+        else:
+            channel.append(envelope)
         self._count += 1
         self._scheduler.tokens.append(self.turn)
 
@@ -73,7 +73,7 @@ class Mailbox:
         else:
             (chosen,) = channels
         channel = channels[chosen]
-        envelope = channel.popleft()
+        envelope = channel.pop(0)
         if not channel:
             del channels[chosen]
         self._count -= 1

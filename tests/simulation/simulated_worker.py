@@ -53,13 +53,17 @@ class SimulatedHost:
 
 
 class SimulatedLink:
-    """One worker; see ``worker.WorkerLink``. stalled: it lives and does nothing, as after SIGSTOP."""
+    """One worker; see ``worker.WorkerLink``. stalled: it lives and does nothing, as after SIGSTOP.
+
+    owner: whose the files and locks are that it holds.
+    """
 
     def __init__(
         self, host: SimulatedHost, name: str, pid: int, create: Callable[[], Worker], wake: Callable[[], object]
     ) -> None:
         self.name = name
         self.identity: ProcessIdentity | None = ProcessIdentity("simulated-boot", pid, pid)
+        self.owner = f"worker {name} {pid}"
         self.stalled = False
         self.dies_before_sending = False
         self._host = host

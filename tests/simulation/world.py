@@ -40,6 +40,7 @@ from lorch_actors.storage.workspace import OWN_DIRECTORIES, Workspace
 from lorch_actors.workflow.system import ProcessRef
 
 ROOT = Path("/simulated")
+WORKSPACE = Workspace(ROOT)
 RUN_ID = "run-20260101-000000-0000abcd"
 TASKS = ("T-1",)
 START_MS = 1_767_225_600_000
@@ -104,7 +105,7 @@ class _Link:
 
 def _opening(start: int, process: ProcessRef, now_ms: int) -> Opening | Settled:
     """Open the run as `run_orchestrator` does, without what differs from one machine to the next."""
-    opening = open_run(_request(), _Link(start), Workspace(ROOT), RUN_ID, process)  # type: ignore[arg-type]
+    opening = open_run(_request(), _Link(start), WORKSPACE, RUN_ID, process)  # type: ignore[arg-type]
     if isinstance(opening, Settled):
         return opening
     said = {key: value for key, value in (opening.event.payload or {}).items() if key not in ("host", "command")}
@@ -206,7 +207,7 @@ class _Workers(SimulatedHost):
 
     def at_work(self, link: SimulatedLink, deed: Callable[[], object]) -> None:
         disk = self.world.disk
-        disk.owner = f"worker {link.name} {link.identity}"
+        disk.owner = link.owner
         try:
             super().at_work(link, deed)
         finally:
@@ -214,7 +215,7 @@ class _Workers(SimulatedHost):
 
     def buried(self, link: SimulatedLink) -> None:
         super().buried(link)
-        self.world.disk.let_go(f"worker {link.name} {link.identity}")
+        self.world.disk.let_go(link.owner)
 
 
 class Begun(NamedTuple):
@@ -249,8 +250,7 @@ class World:
         self.begun: list[bytes] = []  # where others may begin: pickled moments of this run
         self.disk.on_call = self.faults.on_call
         self.disk.on_synced = self._on_synced
-        self.workspace = Workspace(ROOT)
-        self._ledger = str(self.workspace.ledger(RUN_ID))
+        self._ledger = str(WORKSPACE.ledger(RUN_ID))
         if begun.ledger:
             self.disk.lay(self._ledger, begun.ledger)
         self.turns_before = 0
@@ -296,14 +296,14 @@ class World:
         if isinstance(opening, Settled):
             assert opening.run is not None
             try:
-                complete_finished(self.workspace)
+                complete_finished(WORKSPACE)
             except StorageError as error:
                 return f"interrupted: {error}"
             return str(opening.run.status)
         run_process = opening.event.payload["process"]  # type: ignore[index]
         process = ProcessRef(**run_process)
         link: Any = _Link(nth)
-        plan = RunTree(self.workspace, opening, process, to_timestamp(self._now_ms), link, None)
+        plan = RunTree(WORKSPACE, opening, process, to_timestamp(self._now_ms), link, None)
         self._heard.clear()
         self.scheduler.runtime.directory.register(ring.MAIN, _Main(self._heard))
         try:
@@ -343,7 +343,8 @@ class World:
 
     def _wait(self, tree: Tree) -> str:
         """Do what the main thread does: wait for what concerns the whole run, then stop the tree."""
-        self.scheduler.run_until(lambda: self._heard or tree._ended.is_set())
+        heard, is_over = self._heard, tree._ended.is_set
+        self.scheduler.run_until(lambda: heard or is_over())
         if not self._heard:
             return self._interrupted(f"the tree ended: {tree.wait(0)}")
         message = self._heard[0]
@@ -356,7 +357,7 @@ class World:
             self._check_nothing_is_left()
         self._interrupted("")
         if isinstance(message, ring.Finished):
-            complete(self.workspace, RUN_ID)
+            complete(WORKSPACE, RUN_ID)
             return str(message.run.status)
         return f"interrupted: {message}"
 
@@ -450,13 +451,13 @@ class World:
             raise Violation("it failed and does not say why")
 
     def _check_projections(self, steps: int) -> None:
-        state = msgspec.json.decode(bytes(self.disk.content(str(self.workspace.run_state)) or b"null"))
+        state = msgspec.json.decode(bytes(self.disk.content(str(WORKSPACE.run_state)) or b"null"))
         if state is None or (state["status"], state["seq"]) != ("completed", self.oracle.seq):
             raise Violation(f"run.json says {state and (state['status'], state['seq'])}, not {self.oracle.seq}")
-        transcript = self.disk.content(str(self.workspace.transcript(RUN_ID)))
-        if transcript != transcript_of(self.workspace, RUN_ID):
+        transcript = self.disk.content(str(WORKSPACE.transcript(RUN_ID)))
+        if transcript != transcript_of(WORKSPACE, RUN_ID):
             raise Violation("the transcript is not what the ledger says")
-        receipts = self.disk.listdir(self.workspace.receipts(TASKS[0]))
+        receipts = self.disk.listdir(WORKSPACE.receipts(TASKS[0]))
         expected = {f"step-{number}.json" for number in range(1, steps + 1)}
         if {name for name in receipts if not name.startswith(".")} != expected:
             raise Violation(f"receipts {sorted(receipts)} for {steps} steps")
