@@ -50,6 +50,13 @@ def test_success_with_a_bad_exit_code_is_a_crash():
     assert outcome(INIT, RESULT, exit_code=1).kind is Kind.CRASHED
 
 
+def test_a_session_that_it_did_not_keep_is_given_up():
+    """Whatever exit code it has for that: one that broke off early is not there any more."""
+    told = "Error resuming session: No previous sessions found for this project."
+
+    assert [outcome(exit_code=code, errors=told).is_session_lost for code in (1, 42)] == [True, True]
+
+
 def test_trap_exit_code_145_on_401():
     """What it says counts; 145 is no signal of ours."""
     event = failed('[API Error: {"error":{"code":401,"message":"API key not valid","status":"UNAUTHENTICATED"}}]')

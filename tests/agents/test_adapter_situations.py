@@ -134,7 +134,7 @@ GEMINI: Final[dict[tuple[Kind, str], str]] = {
     (Kind.RATE_LIMITED, "waits by itself"): (
         events(GEMINI_INIT) + logged("Attempt 1 failed with status 429. Retrying with backoff") + HANGS
     ),
-    (Kind.USAGE_LIMITED, "in words"): gemini_failed("You have reached your daily limit"),
+    (Kind.USAGE_LIMITED, "in words"): gemini_failed("[API Error: You have exhausted your daily quota on this model.]"),
     (Kind.OVERLOADED, "500, tries for ever"): (
         events(GEMINI_INIT) + logged("Attempt 2 failed with status 500. Retrying with backoff") + HANGS
     ),

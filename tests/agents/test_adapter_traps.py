@@ -37,6 +37,18 @@ def test_trap_cost_is_cumulative_also_over_a_resume(tmp_path: Path):
     assert "--resume" in cli.arguments(2)
 
 
+def test_a_budget_in_money_is_the_cap_of_each_turn(tmp_path: Path):
+    """What the command may still cost, less what its earlier turns did: a cap counts from the start of its turn."""
+    cli = Cli(tmp_path / "cli", claude_turn(0.2, result="fine!"), claude_turn(0.3, result="fine!"))
+    with adapted(cli, tmp_path, "claude", "reviewer") as agent:
+        agent.ask(order("review", budget={"usd": 0.5}))
+        agent.ask(order("review", "two"))
+    capped = [words[words.index("--max-budget-usd") + 1] for words in (cli.arguments(1), cli.arguments(2))]
+
+    assert capped == ["0.500000", "0.300000"]
+    assert "--max-budget-usd" not in cli.arguments(3)
+
+
 def test_trap_events_have_to_be_read_by_key(tmp_path: Path):
     """Not by position or prefix: the type stands at the end, and there are members that nobody knows."""
     cli = Cli(tmp_path / "cli", claude_turn(0.1, uuid="u", modelUsage={"type": "none"}))

@@ -83,6 +83,7 @@ class _Work:
             self._tell,
             reply.ask,
             adapter.active,
+            command.budget.usd if command.budget else None,
         )
 
     def builder(self) -> None:

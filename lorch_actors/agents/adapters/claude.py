@@ -30,6 +30,7 @@ from lorch_actors.agents.outputs import shown
 _EVERYTHING: Final = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Task", "Skill")
 _ASKING: Final = ("--input-format", "stream-json", "--permission-prompt-tool", "stdio")
 _LOOKING: Final = ("Bash(git diff:*)", "Bash(git status:*)", "Bash(git log:*)", "Bash(git show:*)")
+_CAP_MIN_USD: Final = 1e-6
 _CAPS: Final = {"error_max_turns": "its --max-turns", "error_max_budget_usd": "its --max-budget-usd"}
 
 
@@ -53,6 +54,7 @@ class Claude(Client):
             *self._permissions(turn),
             *(("--model", turn.model) if turn.model else ()),
             *(("--resume", turn.resume) if turn.resume else ()),
+            *_cap(turn),
             *turn.extra,
         ]
 
@@ -202,6 +204,11 @@ class ClaudeReader(Reader):
         return Outcome(
             Kind.PERMISSION_DENIED, f"was not allowed to use {', '.join(sorted(set(self._denied.values())))}"
         )
+
+
+def _cap(turn: Turn) -> tuple[str, ...]:
+    """Return the flag for what the turn may cost, which has to be over 0; a resumed session is counted from there."""
+    return () if turn.budget_usd is None else ("--max-budget-usd", f"{max(turn.budget_usd, _CAP_MIN_USD):f}")
 
 
 def _line(document: Object) -> bytes:

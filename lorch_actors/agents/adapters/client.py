@@ -17,7 +17,8 @@ class Turn(Struct, frozen=True):
     """One turn to be had: what is said, and how.
 
     resume: the session that goes on, or None for a new one. may_write: whether the role has to change files.
-    schema: where the JSON Schema of the verdict lies, if one is asked for. extra: the user's own flags.
+    schema: where the JSON Schema of the verdict lies, if one is asked for. budget_usd: what the turn may cost at most.
+    extra: the user's own flags.
     """
 
     prompt: str
@@ -26,6 +27,7 @@ class Turn(Struct, frozen=True):
     resume: str | None = None
     may_write: bool = True
     schema: Path | None = None
+    budget_usd: float | None = None
     model: str | None = None
     permissions: Permissions = "workspace"
     tests: Argv | None = None

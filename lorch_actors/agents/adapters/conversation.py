@@ -35,7 +35,8 @@ class Conversation:
     """All turns of one execution of one command.
 
     key: the idempotency key. environment: of the CLI. until_s: monotonic time at which it has to be over. tell: takes
-    a sentence on what the CLI does. ask: asks a person for leave. active: called at every sign of life.
+    a sentence on what the CLI does. ask: asks a person for leave. active: called at every sign of life. budget_usd:
+    what all turns together may cost at most, in US dollars.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Conversation:
         tell: Tell,
         ask: Ask,
         active: Callable[[], None],
+        budget_usd: float | None = None,
     ) -> None:
         self._client = client
         self._settings = settings
@@ -61,6 +63,7 @@ class Conversation:
         self._tell = tell
         self._ask = ask
         self._active = active
+        self._budget_usd = budget_usd
         self._turns = 0
         self._redactor = Redactor(environment)
         self.usage = Usage()
@@ -102,6 +105,7 @@ class Conversation:
             resume=resume,
             may_write=may_write,
             schema=schema_file if schema else None,
+            budget_usd=self._left_usd(),
             model=self._settings.model,
             permissions=self._settings.permissions,
             tests=self._settings.tests,
@@ -110,6 +114,9 @@ class Conversation:
         files = self._client.settings(turn) | ({schema_file.name: schema} if schema else {})
         self._places.furnish(self._client, files, self._environment)
         return turn
+
+    def _left_usd(self) -> float | None:
+        return None if self._budget_usd is None else max(0.0, self._budget_usd - (self.usage.cost_usd or 0.0))
 
     def _run(self, turn: Turn, reader: Reader) -> Ended:
         errors = LineReader()

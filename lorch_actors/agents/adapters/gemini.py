@@ -122,7 +122,7 @@ class GeminiReader(Reader):
         """Say what came of it: done when the result is `success` without an error and the exit code says so too."""
         result = self._result
         if result is None:
-            return _OF_EXIT.get(exit_code) or self._early(exit_code, errors)
+            return self._early(exit_code, errors)
         error = object_of(result, "error")
         if result.get("status") != "success" or error:
             told = text_of(error, "message")
@@ -136,6 +136,6 @@ class GeminiReader(Reader):
         return DONE
 
     def _early(self, exit_code: int, errors: str) -> Outcome:
-        found = ended_early(exit_code, errors)
-        is_unknown = "Error resuming session" in errors or "Invalid session" in errors
-        return Outcome(found.kind, found.message, is_session_lost=True) if is_unknown else found
+        if "Error resuming session" in errors or "Invalid session" in errors:
+            return Outcome(Kind.CRASHED, errors.strip(), is_session_lost=True)
+        return _OF_EXIT.get(exit_code) or ended_early(exit_code, errors)

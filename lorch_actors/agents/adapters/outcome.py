@@ -126,7 +126,8 @@ _TELLING: Final = (
     (Kind.CONTEXT_TOO_LONG, r"prompt is too long|context.?(window|length)|input token count .*exceeds"),
     (
         Kind.USAGE_LIMITED,
-        r"usage limit|insufficient_quota|credit balance|billing|hit your limit|(hour|daily|weekly|monthly) limit",
+        r"usage limit|insufficient_quota|credit balance|billing|hit your limit"
+        r"|(hour|daily|weekly|monthly) (limit|quota)",
     ),
     (
         Kind.AUTHENTICATION,
