@@ -124,11 +124,8 @@ def _rest(a: Any, b: Any) -> Any:
 
 _TELLING: Final = (
     (Kind.CONTEXT_TOO_LONG, r"prompt is too long|context.?(window|length)|input token count .*exceeds"),
-    (
-        Kind.USAGE_LIMITED,
-        r"usage limit|insufficient_quota|credit balance|billing|hit your limit"
-        r"|(hour|daily|weekly|monthly) (limit|quota)",
-    ),
+    (Kind.USAGE_LIMITED, r"usage limit|insufficient_quota|credit balance|billing|hit your limit"),
+    (Kind.USAGE_LIMITED, r"(hour|daily|weekly|monthly) (limit|quota)"),
     (
         Kind.AUTHENTICATION,
         r"\b40[13]\b|unauthori[sz]ed|invalid.{0,3}api.?key|api.?key not valid|authenticat|not logged in|/login",
