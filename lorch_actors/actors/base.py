@@ -176,7 +176,12 @@ class Actor(pykka.ThreadingActor):
 
     def step(self, envelope: Any) -> None:
         """Handle one envelope. For the execution only."""
-        error = self._guard(self._handle, envelope.message)
+        error = None
+        try:
+            self._handle(envelope.message)
+        except BaseException as raised:  # noqa: BLE001 - a SystemExit in here must not stop anybody else
+            error = raised
+            self._crash(raised, _REPR.repr(envelope.message))
         if envelope.reply_to is not None:
             _answer(envelope.reply_to, error)
 
@@ -202,15 +207,16 @@ class Actor(pykka.ThreadingActor):
             down = Down(self.name, self.context.incarnation, reason, discarded)
             self.runtime.directory.tell(self.context.supervisor, down)
 
-    def _guard(self, hook: Callable[..., None], *message: Any) -> BaseException | None:
+    def _guard(self, hook: Callable[[], None]) -> None:
         try:
-            hook(*message)
-        except BaseException as error:  # noqa: BLE001 - a SystemExit in here must not stop anybody else
-            if not isinstance(self._reason, Crash):
-                self._reason = Crash(error, _REPR.repr(*message) if message else hook.__name__)
-            self.actor_stopped.set()
-            return error
-        return None
+            hook()
+        except BaseException as error:  # noqa: BLE001 - as in `step`
+            self._crash(error, hook.__name__)
+
+    def _crash(self, error: BaseException, during: str) -> None:
+        if not isinstance(self._reason, Crash):
+            self._reason = Crash(error, during)
+        self.actor_stopped.set()
 
     def _begin(self) -> None:
         if not self.started():
