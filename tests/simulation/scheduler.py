@@ -11,7 +11,7 @@ long ago it was sent: that is less than threads promise, and covers all that the
 import heapq
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 from lorch_actors.actors.directory import Directory
@@ -43,12 +43,11 @@ class Alarm:
 class Mailbox:
     """Envelopes by sender. Each is worth one turn of the actor."""
 
-    __slots__ = ("_channels", "_count", "_owed", "_scheduler", "actor", "begun", "blocked", "closed")
+    __slots__ = ("_channels", "_owed", "_scheduler", "actor", "begun", "blocked", "closed")
 
     def __init__(self, scheduler: "Scheduler") -> None:
         self._scheduler = scheduler
         self._channels: dict[str, list[Any]] = {}
-        self._count = 0
         self._owed: list[Callable[[], None]] = []
         self.actor: Any = None
         self.blocked = False
@@ -62,11 +61,10 @@ class Mailbox:
             self._channels[sender] = [envelope]
         else:
             channel.append(envelope)
-        self._count += 1
         self._scheduler.tokens.append(self.turn)
 
     def get(self) -> Any:
-        """Return the next envelope of a sender that chance chooses; one that has none left is forgotten."""
+        """Return the next envelope of a sender that chance chooses. One that has none left is forgotten."""
         channels = self._channels
         if len(channels) > 1:
             chosen = [*channels][int(self._scheduler.chance.random() * len(channels))]
@@ -76,11 +74,10 @@ class Mailbox:
         envelope = channel.pop(0)
         if not channel:
             del channels[chosen]
-        self._count -= 1
         return envelope
 
     def empty(self) -> bool:
-        return not self._count
+        return not self._channels
 
     def begin(self) -> None:
         if self.blocked:
@@ -97,9 +94,12 @@ class Mailbox:
         if self.blocked or not self.begun:
             self._owed.append(self.turn)
             return
-        actor = self.actor
-        self._scheduler.step(actor, self.get())
-        if actor.ended:
+        actor, scheduler = self.actor, self._scheduler
+        if actor.context.name in scheduler.armed:
+            scheduler.fail(actor, self.get())
+        else:
+            scheduler.step(actor, self.get())
+        if actor.actor_stopped.is_set():
             self._end_if_over()
 
     def release(self) -> None:
@@ -120,9 +120,10 @@ class Scheduler:
     """Clock, execution and turns. ``runtime`` is what actors are given.
 
     current: who is at work now, as the sender of what is told. actors: those that run, by name; of two incarnations at
-    once, the newer. trace: where a trace goes to, if one is wanted. disturbed_from: as of which turn ``disturb`` is
-    called before each. broken: what was found wrong amid a turn; raised at its end, where no actor takes it for its
-    own.
+    once, the newer. trace: where a trace goes to, if one is wanted.
+
+    disturbed_from: as of which turn ``disturb`` is called before each. armed: actors for whose next step ``fail`` is
+    called. broken: what was found wrong amid a turn; raised at its end, where no actor takes it for its own.
     """
 
     def __init__(self, seed: object, start_ms: int = 1_000_000, trace: Callable[[str], None] | None = None) -> None:
@@ -133,6 +134,7 @@ class Scheduler:
         self.current = ""
         self.turns = 0
         self.disturbed_from = NEVER
+        self.armed: Container[str] = ()
         self.broken: AssertionError | None = None
         self.actors: dict[str, Any] = {}
         self.tokens: list[Callable[[], None]] = []
@@ -175,11 +177,14 @@ class Scheduler:
     def disturb(self) -> None:
         """Do what goes wrong from a turn on. To be overridden."""
 
+    def fail(self, actor: Any, envelope: Any) -> None:
+        """Let an actor that is armed fail at an envelope. To be overridden."""
+
     def step(self, actor: Any, envelope: Any) -> None:
-        """Let an actor handle an envelope. To be extended by who wants it to fail."""
+        """Let an actor handle an envelope."""
         self.current = actor.context.name
         if self.trace is not None:
-            self.tell(f"{actor.name} takes {envelope.message!r}")
+            self.tell(f"{self.current} takes {envelope.message!r}")
         actor.step(envelope)
         self.current = ""
 

@@ -12,8 +12,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 from lorch_actors.actors import ledger_writer, run_state_keeper
 from lorch_actors.errors import LockedError
@@ -55,6 +54,12 @@ class _Open:
         self.owner = owner
         self.append = append
         self.offset = 0
+
+
+class _Status(NamedTuple):
+    st_mode: int
+    st_size: int
+    st_nlink: int
 
 
 class SimulatedDisk:
@@ -163,12 +168,13 @@ class SimulatedDisk:
         one = self._file(fd)
         inode = one.inode
         allowed = self.on_call("write", one.path)
-        piece = bytes(data) if allowed is None else bytes(data)[: max(1, allowed)]
+        piece = data if allowed is None else data[: max(1, allowed)]
+        size = len(inode.data)
         if one.append:
-            one.offset = len(inode.data)
+            one.offset = size
         inode.touch(one.offset)
-        if one.offset > len(inode.data):
-            inode.data += bytes(one.offset - len(inode.data))
+        if one.offset > size:
+            inode.data += bytes(one.offset - size)
         inode.data[one.offset : one.offset + len(piece)] = piece
         one.offset += len(piece)
         return len(piece)
@@ -179,7 +185,7 @@ class SimulatedDisk:
 
     def fstat(self, fd: int) -> Any:
         one = self._file(fd)
-        return SimpleNamespace(st_mode=stat.S_IFREG | 0o600, st_size=len(one.inode.data), st_nlink=one.inode.names)
+        return _Status(stat.S_IFREG | 0o600, len(one.inode.data), one.inode.names)
 
     def fsync(self, fd: int) -> None:
         one = self._file(fd)

@@ -137,21 +137,17 @@ class _World(Scheduler):
                 )
             )
 
-    def step(self, actor: Any, envelope: Any) -> None:
-        armed = self.world.faults.armed
-        if not armed or actor.name not in armed:
-            Scheduler.step(self, actor, envelope)
-            return
-        when, count = armed.pop(actor.name)
+    def fail(self, actor: Any, envelope: Any) -> None:
+        when, count = self.world.faults.armed.pop(actor.name)
         if when == "before":
-            super().step(actor, _in_its_place(envelope))
+            self.step(actor, _in_its_place(envelope))
         elif when == "after":
-            super().step(actor, envelope)
+            self.step(actor, envelope)
             if not actor.ended:
-                super().step(actor, _in_its_place(envelope))
+                self.step(actor, _in_its_place(envelope))
         else:
             with _raising(actor, count):
-                super().step(actor, envelope)
+                self.step(actor, envelope)
 
     def disturb(self) -> None:
         self.world.faults.strike()
@@ -326,6 +322,7 @@ class World:
     def _begin_scheduler(self, nth: int) -> None:
         scheduler = self.scheduler = _World(f"{self._seed} {nth}", self._now_ms, self._trace)
         scheduler.world = self
+        scheduler.armed = self.faults.armed
         self.expect_the_next_strike()
         scheduler.wall_offset_ms = self._wall_offset_ms
         scheduler.tell(f"=== orchestrator {nth + 1}, script {SCRIPTS[self.script]}")
@@ -343,8 +340,8 @@ class World:
 
     def _wait(self, tree: Tree) -> str:
         """Do what the main thread does: wait for what concerns the whole run, then stop the tree."""
-        heard, is_over = self._heard, tree._ended.is_set
-        self.scheduler.run_until(lambda: heard or is_over())
+        heard = self._heard
+        self.scheduler.run_until(lambda: heard or tree._reason is not None)
         if not self._heard:
             return self._interrupted(f"the tree ended: {tree.wait(0)}")
         message = self._heard[0]
