@@ -45,12 +45,16 @@ class Started(msgspec.Struct, frozen=True, tag_field="entry", tag="started"):
 
 
 class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The terminal event of a command, without what is fresh in every message."""
+    """The terminal event of a command, without what is fresh in every message.
+
+    message_id: of the event that told it first.
+    """
 
     event: str
     status: str | None = None
     payload: dict[str, Any] | None = None
     artifacts: list[Artifact] | None = None
+    message_id: str | None = None
 
 
 class Finished(msgspec.Struct, frozen=True, tag_field="entry", tag="finished"):
@@ -218,7 +222,9 @@ class Journal:
 
 def outcome_of(document: Mapping[str, Any]) -> Outcome | None:
     """Return the outcome that an event document stands for, or None if it is not one a journal can keep."""
-    picked = {name: document[name] for name in ("event", "status", "payload", "artifacts") if name in document}
+    picked = {
+        name: document[name] for name in ("event", "status", "payload", "artifacts", "message_id") if name in document
+    }
     try:
         return msgspec.convert(picked, Outcome)
     except msgspec.ValidationError:

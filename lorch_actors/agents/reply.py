@@ -187,10 +187,14 @@ class Reply:
         self.settle(document)
 
     def again(self, outcome: Outcome) -> None:
-        """End the command with what it came to earlier."""
+        """End the command with what it came to earlier. What that has cost is marked: it may be counted already."""
         self.is_settled = True
+        payload = outcome.payload
+        usage = payload.get("usage") if payload else None
+        if isinstance(usage, dict) and outcome.message_id is not None:
+            payload = {**(payload or {}), "usage": {**usage, "told_by": outcome.message_id}}
         self._voice.send(
-            self.document(outcome.event, status=outcome.status, payload=outcome.payload, artifacts=outcome.artifacts)
+            self.document(outcome.event, status=outcome.status, payload=payload, artifacts=outcome.artifacts)
         )
 
     def say(

@@ -5,7 +5,7 @@ that, so a limit in money alone does not hold for agents that tell none. Time is
 a run that is read again has spent the same. Before a command is sent, all that is left is reserved for it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
 from msgspec import UNSET, UnsetType
@@ -33,12 +33,18 @@ def sent(run: Run) -> Run:
     return replace(run, spent=replace(run.spent, commands=run.spent.commands + 1))
 
 
-def told(run: Run, event: Event) -> Run:
-    """Return the run after a command has come to its end with this event, good or bad."""
+def told(run: Run, event: Event, heard: Collection[str]) -> Run:
+    """Return the run after a command has come to its end with this event, good or bad.
+
+    heard: the ids of the command's events so far. An agent that repeats an answer names the event that told it first in
+    ``usage.told_by``: whether that one was heard only we know. If it was, its cost is counted already.
+    """
     usage = (event.payload or {}).get("usage")
     if not isinstance(usage, dict):
         return run
     usd, tokens = _usd(usage), _tokens(usage)
+    if usage.get("told_by") in heard:
+        usd, tokens = usd and 0, tokens and 0
     spent = run.spent
     if usd is not None:
         spent = replace(spent, usd_micro=spent.usd_micro + usd, priced=spent.priced + 1)

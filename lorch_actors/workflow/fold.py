@@ -99,7 +99,7 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
         pending = approvals.requested(pending, event, entry)
     if not terminal or pending.answer is not None or pending.loss is not None:
         return run if pending is task.pending else with_task(run, replace(task, pending=pending))
-    run = budget.told(run, event)
+    run = budget.told(run, event, pending.event_ids)
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
     if event.event == "error":
         # who is asked to go may well complain about it

@@ -234,6 +234,18 @@ def test_a_repeat_is_answered_without_doing_the_work(tmp_path: Path):
     assert executions(tmp_path) == ["one"]
 
 
+def test_a_repeat_says_who_told_first_what_it_cost(tmp_path: Path):
+    """Whether that was heard, and so is counted already, only the orchestrator knows."""
+    body = "reply.completed(tests={'status': 'pass'}, payload={'usage': {'input_tokens': 7}})"
+    with agent_of(tmp_path, body) as agent:
+        first, second = agent.ask(command()), agent.ask(command())
+    with agent_of(tmp_path, body) as agent:
+        third = agent.ask(command())
+
+    assert first["payload"]["usage"] == {"input_tokens": 7}
+    assert [e["payload"]["usage"] for e in (second, third)] == [{"input_tokens": 7, "told_by": first["message_id"]}] * 2
+
+
 def test_open_on_torn_write_of_a_killed_agent(tmp_path: Path):
     """A journal whose last line was torn is used on: the finished work is answered, the torn one done again."""
     body = "reply.completed(tests={'status': 'pass'})"

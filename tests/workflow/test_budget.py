@@ -142,6 +142,24 @@ def test_a_second_terminal_event_costs_nothing():
     assert spent(world)[0] == 0.75
 
 
+@pytest.mark.parametrize(("is_heard", "usd"), [(True, 0.75), (False, 1.5)])
+def test_an_answer_that_is_repeated_costs_nothing_anew(is_heard, usd):
+    """Unless the one that told it first was never heard: then it is counted now."""
+    good = playing()
+    wrong = Say("builder.completed", None, {**PASS.payload, **DEAR}, snapshot_id="snap-other")
+
+    def play(command):
+        if command.action != "implement" or command.retry.attempt == 0:
+            return (wrong,) if command.action == "implement" else good(command)
+        told = [entry.message for entry in world.entries if getattr(entry.message, "event", "") == "builder.completed"]
+        return (costing(PASS, cost_usd=0.75, told_by=told[0].message_id if is_heard else "unheard"),)
+
+    world = spending(play, budget={"usd": 100}, tasks=TWO[:1])
+    world.play()
+
+    assert ([c.retry.attempt for c in world.commands()][:2], spent(world)[::3]) == ([0, 1], (usd, 2))
+
+
 def test_what_is_left_is_reserved_for_the_command():
     """It is told how much it may spend at most: of the run's and the task's budget whatever is less."""
     world = spending(budget={"usd": 10, "tokens": 5000, "task": {"usd": 1}}).play()
