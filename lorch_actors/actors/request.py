@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct, field
 
 if TYPE_CHECKING:
-    from lorch_actors.protocol.configuration import Configuration
+    from lorch_actors.protocol.configuration import Budget, Configuration
     from lorch_actors.protocol.tasks import TaskSettings
 
 
@@ -17,8 +17,9 @@ class RunRequest(Struct, frozen=True):
     tasks: what to run, in order, chosen and checked; empty on resume. task_ids, all_tasks, from_file, demo: how they
     were chosen. run_id: given by the guardian for a new run, by the user on resume, None for the newest unfinished one.
     on_failure: None when the user leaves it to the workspace. no_wait: forget the limits of accounts. budget: what to
-    change of the budget, by dotted key (``task.usd``); None lifts a limit. closing: to be called once with the final
-    state of the run (`workflow.state.Run`) and the exit code; it prints the report.
+    change of the budget, by dotted key (``task.usd``); None lifts a limit. configured_budget: what lorch.json says,
+    where a new run has another one. closing: to be called once with the final state of the run (`workflow.state.Run`)
+    and the exit code; it prints the report.
     """
 
     workspace: Path
@@ -38,6 +39,7 @@ class RunRequest(Struct, frozen=True):
     strict_drift: bool = False
     no_wait: bool = False
     budget: Mapping[str, float | None] = field(default_factory=dict)
+    configured_budget: "Budget | None" = None
     json: bool = False
     quiet: bool = False
     verbose: bool = False

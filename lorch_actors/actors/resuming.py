@@ -175,7 +175,7 @@ def _changes(run: Run, configuration: Configuration, redactor: Redactor) -> list
         "snapshot": msgspec.to_builtins(configuration.snapshot),
     }
     then: Object = {
-        "policy": msgspec.to_builtins(run.policy),
+        "policy": msgspec.to_builtins(run.policy) | {"budget": msgspec.to_builtins(run.configured_budget)},
         "agents": run.agent_settings,
         "snapshot": run.snapshot_settings,
     }

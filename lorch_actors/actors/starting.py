@@ -53,6 +53,7 @@ def start_run(
         snapshot=msgspec.to_builtins(configuration.snapshot),
         on_failure=request.on_failure or ("continue" if plan.mode == "commit" else "stop"),
         git=plan,
+        configured_budget=msgspec.to_builtins(request.configured_budget),
         first_steps=next_steps(workspace, (task.id for task in request.tasks)),
         workspace_root=str(workspace.root),
         host=socket.gethostname(),

@@ -122,7 +122,9 @@ def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
             "the workspace is not a directory", where=str(where.root), remedy="Create it, or name another."
         )
     configuration, warnings = load(where)
-    configuration = with_budget(configuration, options.pop("budget"))
+    words = options.pop("budget")
+    configured_budget = configuration.policy.budget if words else None
+    configuration = with_budget(configuration, words)
     from_file = Path(os.path.abspath(options.pop("from_file"))) if options["from_file"] else options.pop("from_file")
     tasks = choose_tasks(
         configuration,
@@ -136,6 +138,7 @@ def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
         workspace=where.root,
         config=where.config,
         configuration=configuration,
+        configured_budget=configured_budget,
         tasks=tasks,
         from_file=from_file,
         demo=demo,

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.configuration import Budget, Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
-from lorch_actors.protocol.messages import Action
+from lorch_actors.protocol.messages import Action, Object
 from lorch_actors.workflow.accounts import on_this_clock, resumed
 from lorch_actors.workflow.parts import FailureNote
 from lorch_actors.workflow.payloads import Payload
@@ -37,11 +37,13 @@ FIRST_STEP: Final = Step(Action.IMPLEMENT, 1)
 def _run_started(run: Run, note: RunStarted, told: Told) -> Run:
     if run.started:
         return run
+    policy = _policy(note)
     return replace(
         run,
         started=True,
         started_at=told.occurred_at,
-        policy=_policy(note),
+        policy=policy,
+        configured_budget=_budget(note.configured_budget, policy.budget),
         agent_settings={role: given for role, given in note.agents.items() if isinstance(given, dict)},
         snapshot_settings=note.snapshot,
         on_failure=note.on_failure,
@@ -97,9 +99,8 @@ def _run_resumed(run: Run, note: RunResumed, told: Told) -> Run:
     agents = {role: _restarted(agent, told) for role, agent in run.agents.items()}
     clean = run.stopped is not None
     run = replace(run, agents=agents, resumes=note.nth, process=note.process, stopped=None, drift_due=True)
-    run = replace(
-        resumed(run, told, no_wait=note.no_wait), first_steps=note.first_steps, policy=_with_budget(run, note)
-    )
+    policy = replace(run.policy, budget=_budget(note.budget, run.policy.budget))
+    run = replace(resumed(run, told, no_wait=note.no_wait), first_steps=note.first_steps, policy=policy)
     tasks = {task_id: _resumed(task, run, clean=clean) for task_id, task in run.tasks.items()}
     run = replace(run, tasks=tasks)
     return _retrying(run) if note.retry_failed and run.status is RunStatus.FAILED else run
@@ -110,14 +111,12 @@ def _restarted(agent: Agent, told: Told) -> Agent:
     return Agent(restarts=agent.restarts, not_before=not_before)
 
 
-def _with_budget(run: Run, note: RunResumed) -> Policy:
-    """Return the policy with the budget that was given to the resume, if it is one."""
-    if note.budget is None:
-        return run.policy
+def _budget(given: Object | None, otherwise: Budget) -> Budget:
+    """Return the budget that was given, if it is one."""
     try:
-        return replace(run.policy, budget=msgspec.convert(note.budget, Budget))
+        return otherwise if given is None else msgspec.convert(given, Budget)
     except msgspec.ValidationError:
-        return run.policy
+        return otherwise
 
 
 def _resumed(task: Task, run: Run, *, clean: bool) -> Task:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.configuration import Budget, Policy
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
 from lorch_actors.protocol.messages import Action, AgentRole, Artifact, Command, Event, Object
 from lorch_actors.workflow.parts import FailureNote, FileRef, GitPlan, ProcessRef
@@ -259,8 +259,8 @@ class Task(Struct, frozen=True, omit_defaults=True):
 class Run(Struct, frozen=True, omit_defaults=True):
     """The whole state of one run.
 
-    tasks: in the order they were declared. process: the orchestrator that has it. processes: the latest of each agent
-    and worker. planned: tasks that are still to be
+    tasks: in the order they were declared. configured_budget: what lorch.json said at the start. process: the
+    orchestrator that has it. processes: the latest of each agent and worker. planned: tasks that are still to be
     declared; where they did not fit into an entry, ``tasks_file`` says where they are. limits: by account. accounts: by
     role, where an agent has told its own. ticked_ms: time of the last entry of our own, since the epoch. unanswered:
     requests for leave that nobody answered in time.
@@ -269,6 +269,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     run_id: str
     status: RunStatus = RunStatus.RUNNING
     policy: Policy = field(default_factory=Policy)
+    configured_budget: Budget = field(default_factory=Budget)
     agent_settings: dict[str, Object] = field(default_factory=dict)
     snapshot_settings: Object = field(default_factory=dict)
     on_failure: str = "continue"

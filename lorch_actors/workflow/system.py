@@ -24,6 +24,7 @@ class RunStarted(Payload, frozen=True, omit_defaults=True):
     snapshot: Object = field(default_factory=dict)
     on_failure: str = "continue"
     git: GitPlan = GitPlan()
+    configured_budget: Object | None = None
     first_steps: dict[str, int] = field(default_factory=dict)
     workspace_root: str = ""
     host: str = ""
