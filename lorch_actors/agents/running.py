@@ -10,11 +10,14 @@ import select
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
 from lorch_actors import processes
+
+if TYPE_CHECKING:
+    import subprocess
 
 TAIL_BYTES: Final = 8192
 """How much of the end of a command's output is kept for findings."""
@@ -97,23 +100,9 @@ def run(
 
     hear: called with every piece of output. timeout_s: None is without limit. stdout_only: leave stderr where it is.
     """
-    import subprocess
-
     began_s = time.monotonic()
     until_s = None if timeout_s is None else began_s + min(timeout_s, _TIMEOUT_MAX_S)
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=None if stdout_only else subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise NotStartable(f"{argv[0]!r} cannot be executed: {reason}") from error
+    child = start(argv, cwd=cwd, env=env, is_fed=False, errors="inherited" if stdout_only else "beside")
     assert child.stdout is not None
     tail = Tail(tail_bytes)
     try:
@@ -123,8 +112,43 @@ def run(
     finally:
         end_everything()
         child.poll()  # reaped already; this tells subprocess so
-    exit_code = code if code is None or code >= 0 else 128 - code
-    return Ended(exit_code, tail.text(), tail.seen_bytes, time.monotonic() - began_s)
+    return Ended(shell_code(code), tail.text(), tail.seen_bytes, time.monotonic() - began_s)
+
+
+def start(
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    is_fed: bool,
+    errors: Literal["inherited", "beside", "apart"],
+) -> "subprocess.Popen[bytes]":
+    """Start a command in a session of its own; raise NotStartable if it cannot be executed.
+
+    is_fed: its stdin is a pipe. errors: its stderr is ours, comes with its stdout, or is a pipe.
+    """
+    import subprocess
+
+    stderr = {"inherited": None, "beside": subprocess.STDOUT, "apart": subprocess.PIPE}[errors]
+    try:
+        return subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=dict(env),
+            stdin=subprocess.PIPE if is_fed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+            bufsize=0,
+        )
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise NotStartable(f"{argv[0]!r} cannot be executed: {reason}") from error
+
+
+def shell_code(code: int | None) -> int | None:
+    """Return an exit code as a shell counts it: 128 + n for signal n."""
+    return code if code is None or code >= 0 else 128 - code
 
 
 def end_everything() -> list[int]:

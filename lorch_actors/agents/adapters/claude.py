@@ -25,11 +25,9 @@ from lorch_actors.agents.adapters.reader import (
     objects_of,
     text_of,
 )
-from lorch_actors.agents.outputs import shown
 
 _EVERYTHING: Final = ("Bash", "Edit", "Write", "NotebookEdit", "WebFetch", "WebSearch", "Task", "Skill")
 _ASKING: Final = ("--input-format", "stream-json", "--permission-prompt-tool", "stdio")
-_LOOKING: Final = ("Bash(git diff:*)", "Bash(git status:*)", "Bash(git log:*)", "Bash(git show:*)")
 _CAP_MIN_USD: Final = 1e-6
 _CAPS: Final = {"error_max_turns": "its --max-turns", "error_max_budget_usd": "its --max-budget-usd"}
 
@@ -64,7 +62,7 @@ class Claude(Client):
             if os.geteuid() == 0 and os.environ.get("IS_SANDBOX") != "1":  # it refuses to bypass anything for root
                 return ["--permission-mode", "acceptEdits", f"--allowedTools={','.join(_EVERYTHING)}"]
             return ["--permission-mode", "bypassPermissions"]
-        allowed = [*_LOOKING, *([f"Bash({shown(turn.tests)}:*)"] if turn.tests else [])]
+        allowed = [f"Bash({command}:*)" for command in turn.harmless]
         denied = [] if turn.may_write else ["--disallowedTools=Edit,Write,NotebookEdit"]
         return ["--permission-mode", "acceptEdits", f"--allowedTools={','.join(allowed)}", *denied]
 

@@ -3,12 +3,15 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 from msgspec import Struct
 
 from lorch_actors.agents.adapters.reader import Ask, Reader, Tell
 from lorch_actors.agents.exec_config import Argv
+from lorch_actors.agents.outputs import shown
+
+_LOOKING: Final = ("git diff", "git status", "git log", "git show")
 
 Permissions = Literal["allow", "workspace", "ask"]
 
@@ -32,6 +35,11 @@ class Turn(Struct, frozen=True):
     permissions: Permissions = "workspace"
     tests: Argv | None = None
     extra: Argv = ()
+
+    @property
+    def harmless(self) -> tuple[str, ...]:
+        """The commands, as they begin, that may be run without asking: looking with git, and the tests."""
+        return (*_LOOKING, *((shown(self.tests),) if self.tests else ()))
 
 
 class Client:

@@ -8,18 +8,20 @@ import errno
 import os
 import select
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from lorch_actors.agents import running
-from lorch_actors.agents.running import NotStartable, Tail
+from lorch_actors.agents.running import Tail
 from lorch_actors.protocol.framing import LineReader, OversizeLine
+
+if TYPE_CHECKING:
+    import subprocess
 
 LINE_MAX_BYTES: Final = 4 << 20
 """A longer line is no event any more: it is kept in the spool only, which has it whole."""
@@ -91,20 +93,7 @@ def run(
 
     opening: written to stdin first. is_talk: stdin stays open until `ears.is_over`.
     """
-    try:
-        child = subprocess.Popen(
-            list(argv),
-            cwd=cwd,
-            env=dict(env),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-            bufsize=0,
-        )
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise NotStartable(f"{argv[0]!r} cannot be executed: {reason}") from error
+    child = running.start(argv, cwd=cwd, env=env, is_fed=True, errors="apart")
     survivors: list[int] = []
     talk = _Talk(child, opening, ears, limits, is_talk=is_talk)
     try:
@@ -114,8 +103,7 @@ def run(
         survivors = running.end_everything()
         child.poll()  # reaped already; this tells subprocess so
         talk.close()
-    exit_code = code if code is None or code >= 0 else 128 - code
-    return Ended(cause, exit_code, talk.errors.text(), talk.oversize_lines, tuple(survivors))
+    return Ended(cause, running.shell_code(code), talk.errors.text(), talk.oversize_lines, tuple(survivors))
 
 
 class _Talk:

@@ -24,11 +24,9 @@ from lorch_actors.agents.adapters.reader import (
     object_of,
     text_of,
 )
-from lorch_actors.agents.outputs import shown
 from lorch_actors.errors import ConfigError
 
 _CONFIGURATION: Final = "OPENCODE_CONFIG_CONTENT"
-_LOOKING: Final = ("git diff*", "git status*", "git log*", "git show*")
 
 
 class Opencode(Client):
@@ -75,10 +73,9 @@ def _permission(turn: Turn) -> dict[str, Any]:
     """Return its permissions (https://opencode.ai/docs/permissions); the last rule that matches counts."""
     if turn.permissions == "allow":
         return dict.fromkeys(("edit", "bash", "webfetch", "external_directory"), "allow")
-    allowed = [*_LOOKING, *([f"{shown(turn.tests)}*"] if turn.tests else [])]
     return {
         "edit": "allow" if turn.may_write else "deny",
-        "bash": {"*": "deny", **dict.fromkeys(allowed, "allow")},
+        "bash": {"*": "deny"} | {f"{command}*": "allow" for command in turn.harmless},
         "webfetch": "deny",
         "external_directory": "deny",
     }
