@@ -163,25 +163,37 @@ def _proven_lines(
     """Yield the proven lines after a place, from there on if it fits the file, else from the start."""
     start = Position.start(run_id)
     wanted = after or start
-    walk = Walk(fd, wanted if fits(fd, wanted, run_id) else start)
-    skip_seq = wanted.seq
-    for line in walk.lines():
-        seq, chain, offset, _, _ = line
-        if seq > skip_seq:
-            if upto_seq is not None and seq > upto_seq:
+    is_there = fits(fd, wanted, run_id)
+    walk = Walk(fd, wanted if is_there else start)
+    lines = walk.lines()
+    if wanted.seq and not is_there:
+        _pass_over(lines, wanted, path)
+    if upto_seq is None:
+        yield from lines
+    else:
+        for line in lines:
+            if line[0] > upto_seq:
                 return
             yield line
-        elif seq == skip_seq and chain.decode() != wanted.chain:
-            raise LedgerDamaged(
-                f"line {seq} has the chain {chain.decode()}, a reader saw it with {wanted.chain}",
-                where=f"{os.fsdecode(path)}, line {seq}, byte {offset}",
-                remedy="The file was replaced by another one. Put the right one back.",
-            )
-    if upto_seq is None and walk.end.seq >= skip_seq:
+    if upto_seq is None and walk.end.seq >= wanted.seq:
         if walk.fault is not None:
             _judge_tail(fd, path, walk.fault)
         return
-    _require_reached(fd, path, walk, max(skip_seq, upto_seq or 0))
+    _require_reached(fd, path, walk, max(wanted.seq, upto_seq or 0))
+
+
+def _pass_over(lines: Iterator[ProvenLine], wanted: Position, path: StrPath) -> None:
+    """Read up to the line before the wanted place, and see that it is the one that was there."""
+    for seq, link, offset, _, _ in lines:
+        if seq < wanted.seq:
+            continue
+        if link.decode() != wanted.chain:
+            raise LedgerDamaged(
+                f"line {seq} has the chain {link.decode()}, a reader saw it with {wanted.chain}",
+                where=f"{os.fsdecode(path)}, line {seq}, byte {offset}",
+                remedy="The file was replaced by another one. Put the right one back.",
+            )
+        return
 
 
 def _require_reached(fd: int, path: StrPath, walk: Walk, seq: int) -> None:
