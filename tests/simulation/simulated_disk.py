@@ -80,9 +80,6 @@ class SimulatedDisk:
         self._next_fd = FIRST_FD
         self._locks: dict[str, str] = {}
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)  # constants, and what does not touch files
-
     # -- for the world ------------------------------------------------------------------------------------------
 
     def content(self, path: str) -> bytearray | None:
@@ -147,7 +144,7 @@ class SimulatedDisk:
         if inode is None:
             if not flags & os.O_CREAT:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
-            self._ask("create", name)
+            self.on_call("create", name)
             directory, _, base = name.rpartition("/")
             inode = self._directory(directory)[base] = Inode()
         elif flags & os.O_EXCL:
@@ -189,7 +186,7 @@ class SimulatedDisk:
 
     def fsync(self, fd: int) -> None:
         one = self._file(fd)
-        self._ask("sync", one.path)
+        self.on_call("sync", one.path)
         if one.path in self._names:
             self._certain[one.path] = dict(self._names[one.path])
         else:
@@ -200,13 +197,13 @@ class SimulatedDisk:
 
     def ftruncate(self, fd: int, size: int) -> None:
         one = self._file(fd)
-        self._ask("truncate", one.path)
+        self.on_call("truncate", one.path)
         one.inode.touch(size)
         del one.inode.data[size:]
         one.inode.data += bytes(size - len(one.inode.data))
 
     def replace(self, source: Any, target: Any) -> None:
-        self._ask("rename", os.fspath(target))
+        self.on_call("rename", os.fspath(target))
         old, _, old_base = os.fspath(source).rpartition("/")
         new, _, new_base = os.fspath(target).rpartition("/")
         inode = self._directory(old).pop(old_base)
@@ -216,11 +213,11 @@ class SimulatedDisk:
         directory, _, base = os.fspath(path).rpartition("/")
         if base not in self._directory(directory):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        self._ask("unlink", os.fspath(path))
+        self.on_call("unlink", os.fspath(path))
         del self._directory(directory)[base]
 
     def mkdir(self, path: Any, mode: int = 0o777) -> None:
-        self._ask("mkdir", os.fspath(path))
+        self.on_call("mkdir", os.fspath(path))
         self._names.setdefault(os.fspath(path), {})
         self._certain.setdefault(os.fspath(path), {})
 
@@ -234,9 +231,6 @@ class SimulatedDisk:
         return self._file(int(path.rpartition("/")[2])).path
 
     # -- inside -------------------------------------------------------------------------------------------------
-
-    def _ask(self, name: str, path: str) -> None:
-        self.on_call(name, path)
 
     def _find(self, path: str) -> Inode | None:
         directory, _, base = path.rpartition("/")
@@ -258,6 +252,11 @@ class SimulatedDisk:
         self._next_fd += 1
         self._open[self._next_fd] = one
         return self._next_fd
+
+
+for _name, _value in vars(os).items():  # constants, and what does not touch files
+    if not hasattr(SimulatedDisk, _name):
+        setattr(SimulatedDisk, _name, staticmethod(_value) if callable(_value) else _value)
 
 
 class _Paths:
