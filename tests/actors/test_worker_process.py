@@ -169,7 +169,7 @@ def test_a_front_that_hangs_is_cut_off_together_with_its_worker(runtime, tree, l
     pid = pid_of(runtime)
     let_go = threading.Event()
     with watched(pid) as pidfd:
-        runtime.tell("front", lambda actor: let_go.wait(PATIENCE_S))
+        runtime.tell("front", lambda actor: let_go.wait(3 * PATIENCE_S))  # longer than it is waited for below
         tree.stop()
         runtime.directory.find("top").ask(Call(lambda: None), timeout=PATIENCE_S)
         clock.advance(60_000)

@@ -185,12 +185,6 @@ PROCESSES = (
         "self.kill()",
     ),
     Bug(
-        "an agent's tree is not ended before its exit is recorded",
-        "tests/runs/test_stopping.py::test_an_agents_tree_is_gone_before_its_command_is_repeated",
-        "lorch_actors.actors.agent_keeper:ProcessKeeper._on_exit",
-        "process.end_tree()",
-    ),
-    Bug(
         "an agent is found by descent alone",
         "tests/actors/test_agent_process.py::test_who_is_not_below_us_any_more_is_known_by_the_marker",
         "lorch_actors.actors.agent_process:AgentProcess._escaped",

@@ -53,6 +53,11 @@ ACTOR_BUGS = tuple(
             "self._catch_up(position.seq)",
         ),
         (
+            "an agent's tree is not ended before its exit is recorded",
+            f"{ACTORS}agent_keeper:ProcessKeeper._on_exit",
+            "process.end_tree()",
+        ),
+        (
             "descriptors stay with a dead actor",
             f"{ACTORS}agent_keeper:ProcessKeeper.cleanup",
             "self._release()",

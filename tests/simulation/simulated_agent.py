@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from oracle import Violation
 from scheduler import Alarm, Scheduler
 
 from lorch_actors.processes import ProcessIdentity
@@ -125,6 +126,7 @@ class SimulatedAgent:
         self._reads = True
         self._never_read = 0
         self._beats = True
+        self._may_have_left_others = True
         self._ended: tuple[int | None, int | None] | None = None
         self._on_exit: Callable[[], object] | None = None
         self._alarms: list[Alarm] = []
@@ -181,9 +183,13 @@ class SimulatedAgent:
             self.end(None, signal.SIGTERM)
 
     def end_tree(self) -> None:
+        self._may_have_left_others = False
         self.end(None, signal.SIGKILL)
 
     def reap(self) -> tuple[int | None, int | None]:
+        if self._may_have_left_others:
+            told = Violation(f"{self.agent_id} is said to have ended while what it started may live on")
+            self._scheduler.broken = self._scheduler.broken or told
         return self._ended or (None, None)
 
     def release(self) -> None:
