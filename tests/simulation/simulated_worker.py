@@ -131,6 +131,8 @@ class SimulatedLink:
         self._loop = WorkerLoop(self._create(), self._send, self._host.scheduler)
         self._loop.open()
         self._host.scheduler.ready(self._handle)
+        if self._closing:  # it was told so before it could listen
+            self._host.scheduler.ready(self._close)
 
     def _handle(self) -> None:
         if not self._inbox or self._loop is None or not self._can_work():
