@@ -97,6 +97,7 @@ def _resumed(
         config_changes=changes,
         budget=_new_budget(run, request),
         no_wait=request.no_wait,
+        at_once=link.start > 0,
         process=process,
     )
     snapshot = run.snapshot_settings

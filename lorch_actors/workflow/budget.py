@@ -66,13 +66,13 @@ def _tokens(usage: Object) -> int | None:
     return sum(known) if known else None
 
 
-def ticked(run: Run, occurred_at: str, *, is_opening: bool) -> Run:
+def ticked(run: Run, occurred_at: str, *, is_after_pause: bool) -> Run:
     """Return the run with the time that has passed since our last entry, which this one ends.
 
-    is_opening: an orchestrator begins with this entry; what lies before it was nobody's time.
+    is_after_pause: what lies before this entry was nobody's time.
     """
     now_ms = from_timestamp(occurred_at)
-    passed_ms = 0 if is_opening else _worked_ms(run, now_ms)
+    passed_ms = 0 if is_after_pause else _worked_ms(run, now_ms)
     return replace(run, spent=replace(run.spent, work_ms=run.spent.work_ms + passed_ms), ticked_ms=now_ms)
 
 

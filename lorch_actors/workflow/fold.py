@@ -35,7 +35,18 @@ from lorch_actors.workflow.state import (
     with_pending,
     with_task,
 )
-from lorch_actors.workflow.system import ArtifactsRejected, ArtifactsVerified, CommandTimedOut, RunResumed, RunStarted
+from lorch_actors.workflow.system import (
+    ActorRestarted,
+    ArtifactsRejected,
+    ArtifactsVerified,
+    CommandTimedOut,
+    RunResumed,
+    RunStarted,
+    WorkerStarted,
+)
+
+_TIMELESS: Final = (WorkerStarted, ActorRestarted)
+"""What may stand before the entry that begins or resumes the run: no work was done until then."""
 
 
 def fold(run: Run, entry: Entry) -> Run:
@@ -57,8 +68,14 @@ def fold(run: Run, entry: Entry) -> Run:
     if note is None:
         return run
     told = Told(message.task_id, message.correlation_id, message.occurred_at, entry.heard_ms)
-    run = budget.ticked(run, message.occurred_at, is_opening=isinstance(note, RunStarted | RunResumed))
+    if not isinstance(note, _TIMELESS):
+        run = budget.ticked(run, message.occurred_at, is_after_pause=_is_after_pause(note))
     return meaning(run, note, told)
+
+
+def _is_after_pause(note: Payload) -> bool:
+    """Tell whether nobody worked on the run before this entry."""
+    return isinstance(note, RunStarted) or (isinstance(note, RunResumed) and not note.at_once)
 
 
 def _fold_command(run: Run, entry: Entry, command: Command) -> Run:

@@ -37,6 +37,7 @@ class RunResumed(Payload, frozen=True, omit_defaults=True):
     """A new orchestrator took over: no agent is up, deliveries are void.
 
     budget: what the run may spend from now on, if that was changed. no_wait: limits of accounts are forgotten.
+    at_once: the guardian of the orchestrator before it started this one, so no time lies between them.
     """
 
     name: ClassVar[str] = "run_resumed"
@@ -46,6 +47,7 @@ class RunResumed(Payload, frozen=True, omit_defaults=True):
     config_changes: list[str] = field(default_factory=list)
     budget: Object | None = None
     no_wait: bool = False
+    at_once: bool = False
     process: ProcessRef | None = None
 
 

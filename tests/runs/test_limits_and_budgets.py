@@ -59,8 +59,25 @@ def test_a_budget_stops_the_run_and_a_resume_with_more_completes_it(tmp_path: Pa
     told = "over_budget: the budget of the run is used up: 1.5 of 1 US dollars (policy.budget.usd)"
     assert f"[lorch] stopped, resumable: {told}" in stopped.out
     assert f"lorch resume --run {there.run_ids[0]} --budget usd=2" in stopped.out
-    assert resumed["payload"].get("config_changes", []) == []  # the budget was said, it is no surprise
+    assert resumed["payload"].keys() & {"config_changes", "at_once"} == set()  # the budget was said: no surprise
     assert [command["action"] for command in there.commands()] == ["implement", "review", "update_spec"]
     assert (status["stopped"]["code"], status["spent"]["usd"], status["spent"]["tokens"]) == ("over_budget", 1.5, 15)
     assert (report["spent"]["budget"]["usd"], report["spent"]["commands"], report["spent"]["priced"]) == (2.0, 3, 1)
     assert there.findings() == []
+
+
+def test_the_time_until_a_crash_counts_when_the_guardian_goes_on(tmp_path: Path):
+    """The entry of the next orchestrator says that it followed at once; what the dead one had worked is spent."""
+    hangs = {"events": [{"type": "hang"}], "times": 1}
+    there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": [hangs, {"events": [PASSED]}]}}})
+    running = there.start("run", "--all", "--json")
+    there.wait_begun("implement")
+    running.signal("orchestrator", signal.SIGKILL)
+    report = json.loads(running.wait().out)
+
+    (resumed,) = there.events("system.run_resumed")
+    (started,) = there.events("system.run_started")
+    last = there.ledger()[-1]
+    assert (resumed["payload"]["at_once"], last["from"]["agent_type"]) == (True, "system")
+    whole_ms = from_timestamp(last["occurred_at"]) - from_timestamp(started["occurred_at"])
+    assert report["spent"]["work_s"] >= whole_ms / 1000  # stamps of several actors may cross by some milliseconds

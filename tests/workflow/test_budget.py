@@ -7,7 +7,9 @@ from harness import World
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.parse import encode
 from lorch_actors.workflow.budget import spent_now
+from lorch_actors.workflow.parts import ProcessRef
 from lorch_actors.workflow.state import Moment
+from lorch_actors.workflow.system import WorkerStarted
 
 TWO = ({"id": "T-1", "goal": "g"}, {"id": "T-2", "goal": "h"})
 DEAR = {"usage": {"input_tokens": 900, "output_tokens": 100, "cost_usd": 0.75}}
@@ -230,11 +232,23 @@ def test_time_in_which_nobody_worked_on_it_does_not_count():
     world.pass_time(50_000)
     world.crash(clean=True)
     world.wall_ms += 80_000_000
+    world.system(WorkerStarted("ledger", ProcessRef("b", 1, 1)))  # it is up before the run is resumed
     world.crash()
     world.play()
 
     assert world.run.status == RunStatus.COMPLETED
     assert world.run.spent.work_ms == 50_000
+
+
+def test_time_before_a_crash_counts_when_the_guardian_goes_on_at_once():
+    """Also what has passed since the last entry: nothing lies between the two orchestrators but a moment."""
+    world = spending(playing(implement=[(), PASS]), budget={"wall_s": 100}, tasks=TWO[:1])
+    world.play_until(lambda w: w.events("->implement"))
+    world.pass_time(50_000)
+    world.crash(at_once=True).play()
+
+    assert world.run.status == RunStatus.COMPLETED
+    assert world.run.spent.work_ms == 51_000  # a crash takes a second here
 
 
 def test_a_clock_that_is_set_back_gives_no_time_back():
