@@ -123,18 +123,24 @@ def _first_opening() -> Opening:
 
 
 class _World(Scheduler):
-    """The scheduler of one orchestrator, whose actors fail when they are armed."""
+    """The scheduler of one orchestrator, whose actors fail when they are armed.
+
+    above: which incarnation of its supervisor has started an actor.
+    """
 
     world: "World"
+
+    def __init__(self, seed: object, start_ms: int, trace: Callable[[str], None] | None) -> None:
+        super().__init__(seed, start_ms, trace)
+        self.above: dict[Any, int] = {}
 
     def on_start(self, actor: Any) -> None:
         context = actor.context
         above = self.actors.get(context.supervisor or "")
         if above is not None:
+            incarnation = self.above[actor] = above.context.incarnation
             self.world.watch(
-                lambda: self.world.oracle.started(
-                    context.name, context.supervisor, above.context.incarnation, self.now_ms
-                )
+                lambda: self.world.oracle.started(context.name, context.supervisor, incarnation, self.now_ms)
             )
 
     def fail(self, actor: Any, envelope: Any) -> None:
@@ -189,17 +195,15 @@ class _Workers(SimulatedHost):
     """Workers whose calls to the disk are theirs."""
 
     world: "World"
+    scheduler: _World
 
     def on_start(self, link: SimulatedLink) -> None:
         front = self.scheduler.actors.get(link.name)
         if front is not None and front._announced:
-            context = front.context
-            above = self.scheduler.actors.get(context.supervisor)
-            if above is not None:
-                incarnation, now_ms = above.context.incarnation, self.scheduler.now_ms
-                self.world.watch(
-                    lambda: self.world.oracle.restarted(link.name, context.supervisor, incarnation, now_ms)
-                )
+            supervisor, now_ms = front.context.supervisor, self.scheduler.now_ms
+            incarnation = self.scheduler.above.get(front)  # whose order it is, even if that one has failed since
+            if incarnation is not None:
+                self.world.watch(lambda: self.world.oracle.restarted(link.name, supervisor, incarnation, now_ms))
 
     def at_work(self, link: SimulatedLink, deed: Callable[[], object]) -> None:
         disk = self.world.disk
