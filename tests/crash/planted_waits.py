@@ -61,8 +61,8 @@ WAITS = (
         "what errors cost is not counted",
         f"{BUDGETS}test_what_a_failed_attempt_cost_counts",
         f"{CORE}fold:_fold_agent_event",
-        "run = budget.told(run, event)",
-        'run = budget.told(run, event) if event.event != "error" else run',
+        "run = budget.told(run, event, pending.event_ids)",
+        'run = budget.told(run, event, pending.event_ids) if event.event != "error" else run',
     ),
     Bug(
         "waiting for a limit is paid as work",

@@ -208,7 +208,7 @@ class _Tree(RunTree, frozen=True, kw_only=True):
 
     reference: "Reference"
 
-    def _agent(self, role: Any) -> ChildSpec:
+    def _agent(self, role: Any, inherited: dict[str, str]) -> ChildSpec:
         return child(ScriptedAgent, role, reference=self.reference)
 
     def _projections(self) -> list[ChildSpec]:
