@@ -250,12 +250,17 @@ def _answer(control: socket.socket, fds: Sequence[int]) -> int | None:
     try:
         pid = os.fork()
     except OSError as error:
+        _close(fds)
         control.send((-(error.errno or 0)).to_bytes(_NUMBER_BYTES, "big", signed=True))
         return None
     if pid == 0:
         os._exit(work(*fds))
+    _close(fds)
     pidfd = os.pidfd_open(pid)  # it is ours to reap, so the number is its own
     socket.send_fds(control, [pid.to_bytes(_NUMBER_BYTES, "big", signed=True)], [pidfd])
+    return pidfd
+
+
+def _close(fds: Sequence[int]) -> None:
     for fd in fds:
         os.close(fd)
-    return pidfd
