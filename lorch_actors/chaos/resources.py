@@ -35,12 +35,16 @@ class Life(Struct):
     samples: list[Sample] = field(default_factory=list)
 
     def leaked(self) -> int:
-        """Return how many descriptors it gained for good; 0 if it did not live long enough to tell."""
+        """Return how many descriptors it gained for good; 0 if it did not live long enough to tell.
+
+        For each process below it holds a few, so a moment with more of them than ever before tells nothing.
+        """
         settled = self._settled()
         if not settled:
             return 0
-        middle = len(settled) // 2
-        most, fewest = max(s.descriptors for s in settled[:middle]), min(s.descriptors for s in settled[middle:])
+        earlier, later = settled[: len(settled) // 2], settled[len(settled) // 2 :]
+        processes, most = max(s.processes for s in earlier), max(s.descriptors for s in earlier)
+        fewest = min((s.descriptors for s in later if s.processes <= processes), default=0)
         return max(0, fewest - most)
 
     def _settled(self) -> list[Sample]:

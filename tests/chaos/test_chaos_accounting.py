@@ -194,6 +194,14 @@ def test_descriptors_that_only_grow_are_leaked(held: Callable[[int], int], *, is
     assert (resources.leaked() > 0) == is_leak
 
 
+def test_what_a_process_holds_for_one_that_was_not_there_before_is_no_leak():
+    """Whoever stood still through the first half of a life has its descriptors in the second."""
+    missing, whole = Sample(0.0, 1 << 20, 32, 5, 8), Sample(0.0, 1 << 20, 36, 5, 9)
+    samples = [(missing if second < 18 else whole)._replace(at_ms=second * 1000.0) for second in range(31)]
+
+    assert Life("orchestrator", samples).leaked() == 0
+
+
 def test_the_slope_of_memory_is_told_by_the_minute():
     """In bytes, by least squares."""
     samples = [Sample(second * 1000.0, 1000 * second, 20, 5, 3) for second in range(61)]

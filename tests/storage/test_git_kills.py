@@ -158,6 +158,7 @@ def test_killed_at_a_call_of_git_and_repeated(template, tmp_path, operation):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", ["begin", "commit", "aside"])
 def test_killed_at_every_point_and_repeated(template, tmp_path, operation):
     """The same before and after each call of git and each change on the disk."""
@@ -165,6 +166,7 @@ def test_killed_at_every_point_and_repeated(template, tmp_path, operation):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", ["commit", "aside"])
 def test_killed_twice_and_repeated(template, tmp_path, operation):
     """A kill during the repeat is no worse than the first."""
@@ -180,6 +182,7 @@ def test_killed_twice_and_repeated(template, tmp_path, operation):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 def test_git_itself_killed_at_any_moment(template, tmp_path):
     """Killed together with its git in the middle of a call, a failed task is still saved whole."""
     for delay_us in range(500, 60_000, 700):
