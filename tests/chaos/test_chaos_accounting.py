@@ -197,7 +197,7 @@ def test_descriptors_that_only_grow_are_leaked(held: Callable[[int], int], *, is
 def test_what_a_process_holds_for_one_that_was_not_there_before_is_no_leak():
     """Whoever stood still through the first half of a life has its descriptors in the second."""
     missing, whole = Sample(0.0, 1 << 20, 32, 5, 8), Sample(0.0, 1 << 20, 36, 5, 9)
-    samples = [(missing if second < 18 else whole)._replace(at_ms=second * 1000.0) for second in range(31)]
+    samples = [(missing if second < 16 else whole)._replace(at_ms=second * 1000.0) for second in range(31)]
 
     assert Life("orchestrator", samples).leaked() == 0
 
