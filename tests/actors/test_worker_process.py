@@ -1,9 +1,11 @@
 """Worker processes under SIGKILL, SIGSTOP, full sockets, a dying fork server and a dying orchestrator."""
 
+import errno
 import functools
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -16,7 +18,7 @@ from actor_probes import PATIENCE_S, Probe
 from actor_workers import Front, Scripted
 
 from lorch_actors.actors.child import child
-from lorch_actors.actors.fork_server import NAME
+from lorch_actors.actors.fork_server import NAME, _answer
 from lorch_actors.actors.messages import Call, Shutdown
 from lorch_actors.actors.runtime import start_runtime
 from lorch_actors.actors.supervisor import Supervisor
@@ -225,6 +227,21 @@ def test_a_fork_server_holds_its_socket_and_a_handle_on_its_worker(runtime, tree
 
     kinds = sorted(os.readlink(fd).split(":")[0] for fd in fds.iterdir() if int(fd.name) > 2)
     assert kinds == ["anon_inode", "socket"]
+
+
+def test_a_fork_server_that_cannot_fork_says_why_and_keeps_nothing(monkeypatch):
+    """Asked again and again while there is no room for a process, it must not run out of descriptors as well."""
+
+    def refuse():
+        raise BlockingIOError(errno.EAGAIN, "no room for a process")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    asked_with = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+    with ours, theirs:
+        assert _answer(theirs, asked_with) is None
+        assert int.from_bytes(ours.recv(64), "big", signed=True) == -errno.EAGAIN
+    assert [fd for fd in asked_with if os.path.exists(f"/proc/self/fd/{fd}")] == []
 
 
 def test_a_fork_server_bears_its_name(runtime, tree, log):
