@@ -104,6 +104,19 @@ def test_a_zombie_is_dead(programs):
     assert not processes.kill(who, signal.SIGKILL)
 
 
+def test_whoever_is_on_its_way_out_is_told_from_whoever_lives(programs):
+    """A pidfd alone says nothing between the moment that files are closed and the end."""
+    program, _ = programs.start("ready(); rest()")
+    handle = os.pidfd_open(program.pid)
+    try:
+        assert not processes.is_exiting(handle)
+        program.kill()
+        program.wait()
+        assert processes.is_exiting(handle)
+    finally:
+        os.close(handle)
+
+
 def test_a_process_that_stands_still_is_alive(programs):
     """SIGSTOP is not death."""
     program, _ = programs.start("ready(); rest()")

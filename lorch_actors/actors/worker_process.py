@@ -38,6 +38,7 @@ def work(socket_fd: int, orchestrator_pidfd: int) -> int:
     use_no_input()
     close_all_but(socket_fd, orchestrator_pidfd)
     watch = _OrphanWatch(orchestrator_pidfd)
+    code = 0
     with socket.socket(fileno=socket_fd) as connection:
 
         def send(frames: Sequence[Frame]) -> None:
@@ -48,9 +49,9 @@ def work(socket_fd: int, orchestrator_pidfd: int) -> int:
         except BaseException as error:  # noqa: BLE001 - the front is told, and the process ends
             with contextlib.suppress(OSError):
                 send([failure(error)])
-            return 1
+            code = 1
     watch.finish()
-    return 0
+    return code
 
 
 def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None], watch: "_OrphanWatch") -> None:
@@ -114,19 +115,19 @@ class _OrphanWatch:
         self._thread.start()
 
     def finish(self) -> None:
-        """Leave an orphan's end to the thread; return at once if the orchestrator lives."""
-        if self._orchestrator_is_dead(0):
+        """Leave an orphan's end to the thread; return at once if the orchestrator lives.
+
+        One that is about to end has closed its sockets before its pidfd tells of it.
+        """
+        if processes.is_exiting(self._orchestrator):
             self._thread.join(_ORPHANED_S)
 
     def _watch(self) -> None:
         try:
-            self._orchestrator_is_dead(None)
+            poll = select.poll()
+            poll.register(self._orchestrator, select.POLLIN)
+            poll.poll()
             if self.then is not None:
                 self.then()
         finally:
             os._exit(0)
-
-    def _orchestrator_is_dead(self, wait_ms: int | None) -> bool:
-        poll = select.poll()  # each thread needs one of its own
-        poll.register(self._orchestrator, select.POLLIN)
-        return bool(poll.poll(wait_ms))

@@ -13,7 +13,16 @@ from typing import Final, NamedTuple
 
 from lorch_actors.processes import proc
 from lorch_actors.processes.hunt import end_all
-from lorch_actors.processes.proc import below, children, descendants, environment_marker, marked, nearest, parents
+from lorch_actors.processes.proc import (
+    below,
+    children,
+    descendants,
+    environment_marker,
+    is_exiting,
+    marked,
+    nearest,
+    parents,
+)
 
 __all__ = [
     "ProcessIdentity",
@@ -26,6 +35,7 @@ __all__ = [
     "environment_marker",
     "identify",
     "is_alive",
+    "is_exiting",
     "kill",
     "marked",
     "nearest",

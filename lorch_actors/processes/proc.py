@@ -11,8 +11,11 @@ from typing import Final
 STATE: Final = 0
 PARENT: Final = 1
 GROUP: Final = 2
+FLAGS: Final = 6
 START_TICKS: Final = 19
-"""Where a field stands in what `stat` returns (proc_pid_stat(5) counts these four as 3, 4, 5 and 22)."""
+"""Where a field stands in what `stat` returns (proc_pid_stat(5) counts these five as 3, 4, 5, 9 and 22)."""
+
+_PF_EXITING: Final = 0x4
 
 _MAX_SCANS: Final = 8
 _STAT_BYTES: Final = 4096
@@ -167,6 +170,17 @@ def has_ended(handle: int) -> bool:
     poll = select.poll()
     poll.register(handle, select.POLLIN)
     return bool(poll.poll(0))
+
+
+def is_exiting(handle: int) -> bool:
+    """Tell whether the process behind a pidfd has ended or is on its way out: it may have closed its files already.
+
+    Between the two lies a moment in which the pidfd says that it lives (PF_EXITING in proc_pid_stat(5), do_exit).
+    """
+    info = read(f"/proc/self/fdinfo/{handle}") or b""
+    pid = next((int(line.split()[1]) for line in info.splitlines() if line.startswith(b"Pid:")), -1)
+    fields = stat(pid) if pid > 0 else None
+    return fields is None or bool(int(fields[FLAGS]) & _PF_EXITING) or has_ended(handle)
 
 
 def reap(kind: int, child: int) -> bool:
