@@ -17,6 +17,7 @@ SOURCES = [
     path
     for room in ("lorch_actors", "tests", "benchmarks")
     for path in sorted((ROOT / room).rglob("*.py"))
+    if not any(part.startswith(".") for part in path.relative_to(ROOT).parts)  # benchmarks/.peers
     if "project" not in path.parts
 ]
 PACKAGE = [path for path in SOURCES if path.is_relative_to(ROOT / "lorch_actors")]
