@@ -1,7 +1,7 @@
 """A scripted agent that leaves grandchildren behind, as tool shells do: orphans in sessions of their own.
 
-The first argument names a file for their pids, the others are those of the mockagent. One grandchild has the agent's
-environment ("marked"), one has none ("bare"), and both ignore every polite request.
+The first argument names a file for their pids, each with the role of the agent that left it; the others are those of
+the mockagent. One grandchild has the agent's environment, one has none, and both ignore every polite request.
 """
 
 import os
@@ -20,7 +20,7 @@ def leave(environment: dict[str, str], report: int) -> None:
     os.setsid()
     if os.fork():
         os._exit(0)
-    os.write(report, f"{os.getpid()} {'marked' if environment else 'bare'}\n".encode())
+    os.write(report, f"{os.getpid()} {os.environ['LORCH_AGENT_TYPE']}\n".encode())
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)
