@@ -66,6 +66,7 @@ class ProcessKeeper(Actor):
         self._retired = False  # no further process is started
         self._leaving = False  # the actor ends with its process
         self._why = ""
+        self._ours = False  # the process was in order when its actor had to end
         self._timers: dict[str, Timer] = {}
         context.fence.on_cut(self._kill)
 
@@ -91,12 +92,14 @@ class ProcessKeeper(Actor):
         self._retired = self._leaving = True
         if self._phase is Phase.DOWN:
             return not LATER
-        self._end("the run stops")
+        self._ours = self._phase is Phase.UP
+        self._end("its actor is stopped")
         return LATER
 
     def cleanup(self) -> None:
         """Leave no process behind, whatever ended this actor, and have it recorded."""
         process = self._process
+        self._ours |= self._phase is Phase.UP
         try:
             if process is not None:
                 process.end_tree()
@@ -126,6 +129,7 @@ class ProcessKeeper(Actor):
         self._process = process
         self._phase = Phase.UP
         self._why = ""
+        self._ours = False
         ref = ProcessRef(*process.identity) if process.identity is not None else None
         self._append_note(AgentStarted(part.role, agent_id, ref), agent_id)
         self.on_up(process)
@@ -231,7 +235,7 @@ class ProcessKeeper(Actor):
     def _record_exit(self, process: AgentLink, why: str) -> None:
         code, signal = process.reap()
         process.close_stdin()
-        note = AgentExited(self._part.role, process.agent_id, code, signal, why, self.begun(process))
+        note = AgentExited(self._part.role, process.agent_id, code, signal, why, self.begun(process), self._ours)
         self._append_note(note, process.agent_id)
         self._take_last_of_stderr(process.agent_id)
         self._note({"exit": {"code": code, "signal": signal, "reason": why}})

@@ -5,7 +5,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from lorch_actors.errors import FailureCode
-from lorch_actors.protocol.messages import ROLE_OF_ACTION
+from lorch_actors.protocol.messages import ROLE_OF_ACTION, AgentRole
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.accounts import limited
 from lorch_actors.workflow.parts import FailureNote, ProcessRef
@@ -64,6 +64,8 @@ def _agent_exited(run: Run, note: AgentExited, _told: Told) -> Run:
     if run.agent(note.agent_type).up != note.agent_id:
         return run
     role = note.agent_type
+    if note.ours:
+        return _ended_with_its_actor(run, role)
     before = run.agent(role)
     agent = replace(before, up=None, ending=False)
     pending = _pending_of(run, role)
@@ -98,15 +100,20 @@ def _agent_hung(run: Run, note: AgentHung, _told: Told) -> Run:
 
 
 def _agent_lost(run: Run, note: AgentLost, _told: Told) -> Run:
-    """Fold the loss of an actor that could not record the end of its process: a fault of ours costs no attempt."""
-    role = note.agent_type
+    return run if run.agent(note.agent_type).up is None else _ended_with_its_actor(run, note.agent_type)
+
+
+def _ended_with_its_actor(run: Run, role: AgentRole) -> Run:
+    """Fold a fault of ours: it costs no attempt, but it counts as a restart of the agent, so that there is a bound."""
     before = run.agent(role)
+    agent = replace(before, up=None, ending=False)
     pending = _pending_of(run, role)
-    if before.up is None:
-        return run
     if pending is not None and pending.delivered_to == before.up:
+        is_lost = pending.answer is None and pending.loss is None and not before.ending and run.stopped is None
+        if is_lost:
+            agent = replace(agent, loss=Loss(FailureCode.AGENT_CRASHED, f"the {role} was ended with its actor"))
         run = with_pending(run, replace(pending, delivered_to=None))
-    return with_agent(run, role, replace(before, up=None, ending=False))
+    return with_agent(run, role, agent)
 
 
 def _retry_scheduled(run: Run, note: RetryScheduled, told: Told) -> Run:

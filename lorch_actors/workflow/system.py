@@ -145,7 +145,7 @@ class AgentExited(Payload, frozen=True, omit_defaults=True):
     """The incarnation is gone, its process tree with it, and its output read to the end.
 
     begun: the message id of the last command of which it has read anything, empty if there is none, None if that is
-    not known.
+    not known. ours: it was ended together with its actor, and not for anything it did.
     """
 
     name: ClassVar[str] = "agent_exited"
@@ -155,6 +155,7 @@ class AgentExited(Payload, frozen=True, omit_defaults=True):
     signal: int | None = None
     reason: str = ""
     begun: str | None = None
+    ours: bool = False
 
 
 class AgentLost(Payload, frozen=True, omit_defaults=True):

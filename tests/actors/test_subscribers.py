@@ -8,18 +8,14 @@ import pytest
 from actor_probes import Probe
 
 from lorch_actors.actors import ring
-from lorch_actors.actors.agent import AgentActor
-from lorch_actors.actors.agent_keeper import Part
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.conductor import Conductor, Score
 from lorch_actors.actors.messages import Down, Started, Stop
 from lorch_actors.actors.ring import Append, Appended, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime
 from lorch_actors.actors.transcript import Transcript
-from lorch_actors.protocol.configuration import parse_configuration
 from lorch_actors.protocol.messages import Entry, Event
 from lorch_actors.protocol.parse import encode
-from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.records.history import Loaded
 from lorch_actors.records.rebuild import transcript_of
 from lorch_actors.storage.ledger import LedgerFile
@@ -113,24 +109,3 @@ def test_conductor_folds_from_where_it_stands(
 
     assert isinstance(following, Append)
     assert following.message.event == "system.snapshot_requested"
-
-
-def test_an_agent_actor_starts_no_process_before_it_has_recorded_the_loss_of_the_last(
-    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], tmp_path: Path
-) -> None:
-    """Told the other way round, the ledger would say that the new process is the one that was lost, for ever."""
-    runtime.directory.register(ring.LEDGER, log)
-    policy = parse_configuration(b"{}", "lorch.json")[0].policy
-    part = Part("builder", RUN_ID, ("cat",), {}, 10.0, tmp_path, tmp_path / "log.ndjson", policy)
-    context("builder")  # the first incarnation
-    ref = AgentActor.start(context("builder"), part=part, redactor=Redactor())
-    assert isinstance(log.next(), Subscribe)
-    ref.tell(ring.StartAgent("builder", 1))
-    ref.tell(Subscribed(Position.start(RUN_ID)))
-    assert isinstance(boss.next(), Started)
-    ref.tell(ring.StartAgent("builder", 1))
-    noted = [append.message.event for append in log.take(2)]
-    ref.tell(Stop())
-    assert isinstance(boss.next(), Down)
-
-    assert noted == ["system.agent_lost", "system.agent_started"]

@@ -101,7 +101,7 @@ class Oracle:
         elif name == "system.artifacts_verified":
             answered = self._events[event["payload"]["event_seq"]]
             self.settled.add(self._by_correlation[answered])
-        elif name == "system.agent_lost":  # its actor failed, not the agent: that costs no attempt
+        elif name == "system.agent_lost" or event.get("payload", {}).get("ours"):  # a fault of ours costs no attempt
             self._waiting.update(key for key in self.keys if key not in self.settled)
         elif name == "system.command_failed":
             self.failures.append(event["payload"])

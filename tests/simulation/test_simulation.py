@@ -32,7 +32,7 @@ def test_a_sample_of_seeds_keeps_every_promise() -> None:
     assert tally.ended["completed"] > SAMPLE // 2
 
 
-@pytest.mark.parametrize("seed", [35, 375, 774, 9_023, 10_038])
+@pytest.mark.parametrize("seed", [35, 375, 774, 9_023, 10_038, 301_364])
 def test_seeds_that_once_failed(seed: int) -> None:
     """Each of them led to a mistake in the program, or in what was expected of it."""
     assert play([seed]).failures == {}

@@ -25,10 +25,11 @@ class Say:
 
 @dataclass(frozen=True)
 class Exit:
-    """The agent's process ends."""
+    """The agent's process ends. ours: with its actor, which had to."""
 
     code: int | None = 0
     signal: int | None = None
+    ours: bool = False
 
 
 @dataclass(frozen=True)

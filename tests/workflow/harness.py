@@ -240,7 +240,7 @@ class World(Looking):
             self.output.remove(rest)
             self.agent_says(role, rest[3], rest[2])
         del self.alive[role]
-        self.system(AgentExited(role, incarnation, item.code, item.signal), incarnation)
+        self.system(AgentExited(role, incarnation, item.code, item.signal, ours=item.ours), incarnation)
 
     def _carry_out(self, order: Order) -> None:
         if isinstance(order, Append):

@@ -8,6 +8,7 @@ from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.workflow.system import AgentExited, AgentHung, AgentStarted, AgentStartFailed
 
 DEATH = Exit(None, 9)
+OURS = Exit(0, ours=True)
 RETRY = "system.retry_scheduled"
 DONE = Say("builder.completed", payload=PASS.payload, artifacts=("src/a.py",))
 
@@ -109,6 +110,23 @@ def test_restarts_without_a_settled_step_have_a_limit():
     world = played(playing(implement=[DEATH]), policy={"retry": {"max_attempts": 50}})
 
     assert len(world.payloads(RETRY)) == 5
+    assert world.failure() == "agent_restart_limit"
+
+
+def test_an_end_that_was_our_doing_costs_no_attempt():
+    """A supervisor that restarts a branch ends the agents in it; the task is none the worse for it."""
+    world = played(playing(implement=[OURS, OURS, OURS, PASS]))
+
+    assert attempts(world) == [0, 0, 0, 0, 0, 0]
+    assert [note["message"] for note in world.payloads(RETRY)] == ["the builder was ended with its actor"] * 3
+    assert world.run.status == RunStatus.COMPLETED
+
+
+def test_an_end_that_was_our_doing_again_and_again_has_a_limit():
+    """Else an agent that brings down whoever keeps it would do so for ever."""
+    world = played(playing(implement=[OURS]))
+
+    assert set(attempts(world)) == {0}
     assert world.failure() == "agent_restart_limit"
 
 
