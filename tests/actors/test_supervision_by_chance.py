@@ -17,9 +17,9 @@ from lorch_actors.actors.supervisor import Supervisor, branch
 from lorch_actors.actors.tree import Tree, start_tree
 
 SAMPLE = 300
-SEEDS = 80_000
+SEEDS = 85_000
 """In the long suite, after the sample."""
-CHUNK = 10_000
+CHUNK = 5_000
 FAILING = ((), (), (), (2,), (3,), (2, 3))
 ENDS = (end_normally, end_by_shutdown, crash, "kill")
 

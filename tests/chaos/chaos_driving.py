@@ -10,6 +10,16 @@ from typing import Any
 from lorch_actors.chaos.tail import Tail
 from lorch_actors.storage.workspace import Workspace
 
+NOTHING_BROKE = {
+    "executed_twice": 0,
+    "entries_lost": 0,
+    "entries_doubled": 0,
+    "orphans": 0,
+    "zombies": 0,
+    "descriptors_leaked": 0,
+    "broken": [],
+}
+
 
 @dataclass(frozen=True)
 class After:
@@ -36,3 +46,8 @@ def chaos(root: Path, *arguments: str) -> After:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout, done.stderr
     return After(done.returncode, json.loads(done.stdout), root, done.stderr)
+
+
+def costs(report: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a report has to be nothing."""
+    return {name: report[name] for name in NOTHING_BROKE}

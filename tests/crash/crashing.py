@@ -31,11 +31,18 @@ FORKS_MAX = 2
 class Plan:
     """Where to kill: which part of the calls of the run, of its recovery, of that one's recovery are crash points.
 
-    They are chosen by chance, from the seed.
+    They are chosen by chance, from the seed. part: of the run's own calls only every ``parts``-th, as of that one.
     """
 
     shares: tuple[float, ...]
     seed: int = 0
+    part: int = 0
+    parts: int = 1
+
+    def chooses(self, depth: int, call: Call, chance: random.Random) -> bool:
+        """Tell whether there is a crash point at this call."""
+        is_in_part = depth > 1 or call.number % self.parts == self.part
+        return is_in_part and chance.random() < self.shares[depth - 1]
 
 
 @dataclass
@@ -93,7 +100,7 @@ class Explorer:
         return "\n".join(self._reports)
 
     def _on_call(self, call: Call) -> Any:
-        if self._random.random() < self._plan.shares[self._depth - 1]:
+        if self._plan.chooses(self._depth, call, self._random):
             self._branch(call, "before")
             if call.name == "write" and len(call.arguments[1]) > 1:
                 with _half_written(call):

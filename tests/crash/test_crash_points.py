@@ -13,11 +13,13 @@ from reference import TASKS, Reference
 from tampering import CHANGING, DEAD_PID, Call, intercepted
 
 SEED = 20260101
+POINTS = 10_000
+PARTS = 4
 
 
-def explored(scratch: Path, story_for, tasks: tuple[str, ...], *shares: float, seed: int = SEED) -> Tally:
+def explored(scratch: Path, story_for, tasks: tuple[str, ...], *shares: float, part: int = 0, parts: int = 1) -> Tally:
     """Explore a reference run and fail with the first violations."""
-    tally = explore(Plan(shares, seed), story_for(tasks), scratch, tasks)
+    tally = explore(Plan(shares, SEED, part, parts), story_for(tasks), scratch, tasks)
     assert tally.violations == []
     print(f"\ncrash points by number of deaths: {tally.points}, recoveries: {tally.recovered}")
     return tally
@@ -81,9 +83,10 @@ def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, no_gc) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, no_gc, part: int) -> None:
     """All points of a run of one task; a part of each recovery's, and a part of each of those recoveries'."""
-    tally = explored(scratch, story_for, TASKS[:1], 1.0, 0.05, 0.009)
+    tally = explored(scratch, story_for, TASKS[:1], 1.0, 0.05, 0.009, part=part, parts=PARTS)
 
     assert set(tally.points) == {1, 2, 3}
-    assert tally.total >= 10_000
+    assert tally.total >= POINTS // PARTS
