@@ -5,7 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
-from lorch_actors.__main__ import main
+from lorch_actors.__main__ import program
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
@@ -11,6 +10,8 @@ from lorch_actors.cli.output import Output
 from lorch_actors.cli.routing import locate
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lorch_actors.storage.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -21,8 +22,8 @@ _KEY: Final = "lorch_actors.settings"
 class Place(NamedTuple):
     """Where a command works: the workspace root and the configuration file, both absolute."""
 
-    root: Path
-    config: Path
+    root: "Path"
+    config: "Path"
 
     @property
     def workspace(self) -> "Workspace":
@@ -60,8 +61,10 @@ def _given(name: str) -> Any:
     return click.get_current_context().meta.get(_KEY, {}).get(name)
 
 
-def given_workspace() -> Path | None:
+def given_workspace() -> "Path | None":
     """Return the directory that --workspace names, absolute; None when it was not given."""
+    from pathlib import Path
+
     given = _given("workspace")
     return Path(os.path.abspath(given)) if given is not None else None
 

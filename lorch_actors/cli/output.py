@@ -16,7 +16,7 @@ from lorch_actors.errors import ExitCode, LorchError
 if TYPE_CHECKING:
     from msgspec import Struct
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL: Final = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 _NAMES: Final[Mapping[int, str]] = {1: "standard output", 2: "standard error"}
 _COLOURS: Final[Mapping[str, int]] = {
     "completed": 32,
@@ -30,7 +30,7 @@ _COLOURS: Final[Mapping[str, int]] = {
 
 def visible(text: str) -> str:
     """Return the text with control characters, tab and newline apart, written as escapes instead of taking effect."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return re.sub(_CONTROL, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def one_line(text: str, limit_chars: int = 200) -> str:

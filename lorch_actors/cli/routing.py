@@ -5,11 +5,12 @@ with the click definitions in `app`, which judge everything else, and never to r
 does not understand is left to click to explain.
 """
 
-import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMMANDS: Final = {
     "run": "Run tasks in order, each until it is done or explained.",
@@ -56,7 +57,7 @@ class Route(NamedTuple):
     workspace: str | None
     config: str | None
     keep_alive: bool
-    demo: Path | None
+    demo: "Path | None"
 
 
 def route(argv: Sequence[str]) -> Route:
@@ -105,8 +106,10 @@ def _last_value(argv: list[str], name: str) -> str | None:
     return found
 
 
-def _demo_directory(argv: list[str]) -> Path | None:
+def _demo_directory(argv: list[str]) -> "Path | None":
     """Return the directory of `--demo [DIR]`: the one named, or the first free default name here."""
+    from pathlib import Path
+
     for at, word in enumerate(argv):
         if word.startswith("--demo="):
             return Path(os.path.abspath(word.partition("=")[2]))
@@ -116,18 +119,21 @@ def _demo_directory(argv: list[str]) -> Path | None:
     return None
 
 
-def free_demo_directory(parent: Path) -> Path:
+def free_demo_directory(parent: "Path") -> "Path":
     """Return `lorch-demo` below the parent, or with a number when that is taken."""
     names = [DEMO_DIRECTORY, *(f"{DEMO_DIRECTORY}-{number}" for number in range(2, DEMO_DIRECTORIES_MAX))]
     return parent / next((name for name in names if not (parent / name).exists()), DEMO_DIRECTORY)
 
 
-def locate(workspace: str | None, config: str | None) -> tuple[Path, Path]:
+def locate(workspace: str | None, config: str | None) -> "tuple[Path, Path]":
     """Return the workspace root and the configuration file, both absolute; neither need exist.
 
     The file is --config, or lorch.json in --workspace or here. The root is --workspace, or what the file says under
     ``workspace_root``, read from the directory the file is in. A file that cannot be read says nothing here.
     """
+    import json
+    from pathlib import Path
+
     file = Path(os.path.abspath(config if config is not None else Path(workspace or ".") / "lorch.json"))
     if workspace is not None:
         return Path(os.path.abspath(workspace)), file

@@ -58,14 +58,12 @@ def _steps(workspace: "Workspace", links: dict[int, str], task_id: str) -> "Iter
 
     links: the chain of every entry of that run. A receipt names the entry it stands for, and so its run.
     """
-    from lorch_actors.cli.views import step_line
-
     directory = workspace.receipts(task_id)
     names = [(int(found[1]), found[0]) for path in directory.glob("step-*.json") if (found := _STEP.match(path.name))]
     for _, name in sorted(names):
         receipt = _receipt(directory / name)
         if links.get(receipt.seq) == receipt.chain:
-            yield step_line(receipt, str((directory / name).relative_to(workspace.root)))
+            yield _step_line(receipt, str((directory / name).relative_to(workspace.root)))
 
 
 def _receipt(path: "Path") -> "Receipt":
@@ -80,6 +78,25 @@ def _receipt(path: "Path") -> "Receipt":
     except msgspec.DecodeError as error:
         what = "the receipt is not there" if content is None else f"is not a receipt: {error}"
         raise LorchError(what, where=str(path), remedy="`lorch rebuild` writes it again.") from None
+
+
+def _step_line(receipt: "Receipt", path: str) -> "StepLine":
+    """Return one settled step as it is printed; path: of its receipt, below the workspace."""
+    from lorch_actors.cli.documents import ArtifactLine, StepLine
+
+    return StepLine(
+        task_id=receipt.task_id,
+        step=receipt.step,
+        action=receipt.action.value,
+        idempotency_key=receipt.idempotency_key,
+        snapshot_id=receipt.snapshot_id,
+        correlation_id=receipt.correlation_id,
+        tests=receipt.tests.get("status") if receipt.tests is not None else None,
+        events=len(receipt.events),
+        artifacts=[ArtifactLine(path=one.path, sha256=one.sha256, size=one.size) for one in receipt.artifacts],
+        created_at=receipt.created_at,
+        receipt=path,
+    )
 
 
 def _show_text(document: "ShowDocument") -> str:

@@ -52,14 +52,14 @@ def newest_run(workspace: "Workspace") -> str:
     from lorch_actors.errors import UsageError
     from lorch_actors.records import history
 
-    rows = history.rows(workspace)
-    if not rows:
+    found = history.newest(workspace)
+    if found is None:
         raise UsageError(
             "there are no runs in this workspace yet",
             where=str(workspace.root),
             remedy="`lorch run --task ID` starts one; `--workspace DIR` names another workspace.",
         )
-    return rows[-1].run_id
+    return found
 
 
 def _show_again(text: str, document: "StatusDocument") -> None:

@@ -1,6 +1,5 @@
 """From the state of a run to what is shown of it. Pure: no clock, no file, no terminal."""
 
-from lorch_actors.cli.documents import ArtifactLine, StepLine
 from lorch_actors.cli.output import one_line
 from lorch_actors.cli.run_documents import (
     AgentLine,
@@ -20,7 +19,6 @@ from lorch_actors.cli.waiting import (
     pending_text,
 )
 from lorch_actors.protocol.configuration import Amounts
-from lorch_actors.protocol.documents import Receipt
 from lorch_actors.protocol.messages import ROLES
 from lorch_actors.workflow.budget import MICRO, spent_now
 from lorch_actors.workflow.parts import FailureNote
@@ -217,20 +215,3 @@ def size(size_bytes: int) -> str:
             return f"{amount:.0f} B" if unit == "B" else f"{amount:.1f} {unit}"
         amount /= 1024
     return f"{amount:.1f} TiB"
-
-
-def step_line(receipt: Receipt, path: str) -> StepLine:
-    """Return one settled step as it is printed; path: of its receipt, below the workspace."""
-    return StepLine(
-        task_id=receipt.task_id,
-        step=receipt.step,
-        action=receipt.action.value,
-        idempotency_key=receipt.idempotency_key,
-        snapshot_id=receipt.snapshot_id,
-        correlation_id=receipt.correlation_id,
-        tests=receipt.tests.get("status") if receipt.tests is not None else None,
-        events=len(receipt.events),
-        artifacts=[ArtifactLine(path=one.path, sha256=one.sha256, size=one.size) for one in receipt.artifacts],
-        created_at=receipt.created_at,
-        receipt=path,
-    )

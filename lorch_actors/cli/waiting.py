@@ -1,6 +1,5 @@
 """What a run waits for, as it is shown: the command under way, leave that is asked for, limits of accounts. Pure."""
 
-import json
 from typing import Literal
 
 from lorch_actors.cli.output import one_line, visible
@@ -68,6 +67,8 @@ def approval_lines(run: Run) -> list[ApprovalLine]:
 
 def approval_text(approval: ApprovalLine) -> str:
     """Return in full what is asked for: nobody should allow what he could not read."""
+    import json
+
     given = json.dumps(approval.input, ensure_ascii=False, indent=2) if approval.input else ""
     words = f" ({visible(approval.message)})" if approval.message else ""
     return (

@@ -2,7 +2,8 @@
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,13 +12,12 @@ from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged, StorageError, UsageError
 from lorch_actors.protocol.documents import Index, IndexRow, RunState, RunStatus
-from lorch_actors.protocol.messages import Command, Event
+from lorch_actors.protocol.messages import Command, Entry, Event
 from lorch_actors.storage import disk
 from lorch_actors.storage.checkpoint import read_checkpoint
-from lorch_actors.storage.ledger import Position, read_entries
+from lorch_actors.storage.ledger_format import Position
+from lorch_actors.storage.ledger_reading import read_entries
 from lorch_actors.storage.workspace import Workspace
-from lorch_actors.workflow.fold import fold
-from lorch_actors.workflow.projection import index_row
 from lorch_actors.workflow.state import Run
 
 INDEX_MAX_BYTES: Final = 64 * 1024 * 1024
@@ -49,16 +49,29 @@ def load_run(workspace: Workspace, run_id: str, *, use_checkpoint: bool = True) 
         raise UsageError(f"there is no run {run_id} here", where=str(path), remedy="`lorch runs` lists them.")
     checkpoint = read_checkpoint(workspace.checkpoint, run_id) if use_checkpoint else None
     run, position = _restored(run_id, checkpoint) or (Run(run_id), Position.start(run_id))
-    recent: deque[str] = deque(maxlen=RECENT_IDS)
+    loaded = Loaded(run, position)
     expected = {claim.seq: claim.chain for claim in claims if claim.seq > position.seq}
-    for entry, position in read_entries(path, run_id, after=position):  # noqa: B007, B020 - the place moves on with them
+    entries = read_entries(path, run_id, after=position)
+    first = next(entries, None)
+    if first is not None:  # a checkpoint stands for all of a run that is over: then what folds is not even loaded
+        loaded = _folded(loaded, chain([first], entries), expected, path)
+    if expected:
+        raise _ends_early(path, loaded.position, max(expected))
+    return loaded
+
+
+def _folded(loaded: Loaded, entries: Iterator[tuple[Entry, Position]], expected: dict[int, str], path: Path) -> Loaded:
+    """Return the run after these entries. ``expected``: chains that some lines must have; those met are taken out."""
+    from lorch_actors.workflow.fold import fold
+
+    run, position = loaded.run, loaded.position
+    recent: deque[str] = deque(maxlen=RECENT_IDS)
+    for entry, position in entries:  # noqa: B007 - the place moves on with them
         run = fold(run, entry)
         if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
             raise _other_than_projected(path, entry.seq)
         if isinstance(entry.message, _IDENTIFIED):
             recent.append(entry.message.message_id)
-    if expected:
-        raise _ends_early(path, position, max(expected))
     return Loaded(run, position, tuple(recent))
 
 
@@ -131,11 +144,10 @@ def rows(
     ``use_index``, all. held: a run that the caller has read and whose lock it holds, so that it is not read again.
     skip_damaged: leave damaged ledgers out. Raises LedgerDamaged otherwise.
     """
-    known = {row.run_id: row for row in read_index(workspace).runs} if use_index else {}
-    state = _read_run_state(workspace)
-    latest = state.run_id if state is not None else max(known, default=None)
+    known = _indexed(workspace) if use_index else {}
+    latest = _latest(workspace, known)
     found: list[IndexRow] = []
-    for run_id in sorted({*workspace.run_ids(), *([latest] if latest else [])}):
+    for run_id in _known_ids(workspace, latest):
         row = known.get(run_id)
         if row is None or row.status is RunStatus.RUNNING or run_id == latest:
             try:
@@ -144,10 +156,42 @@ def rows(
                 if skip_damaged:
                     continue
                 raise
-            row = index_row(loaded.run, loaded.position.seq, loaded.position.chain)
+            row = _row(loaded)
         if row is not None:
             found.append(row)
     return sorted(found, key=age)
+
+
+def newest(workspace: Workspace) -> str | None:
+    """Return the id of the run that began last, None if there is none.
+
+    When a run began does not change, so only runs that the index does not know are read. Raises LedgerDamaged if such a
+    one is damaged.
+    """
+    known = _indexed(workspace)
+    ids = _known_ids(workspace, _latest(workspace, known))
+    found = [row for run_id in ids if (row := known.get(run_id) or _row(load_run(workspace, run_id))) is not None]
+    return max(found, key=age).run_id if found else None
+
+
+def _indexed(workspace: Workspace) -> dict[str, IndexRow]:
+    return {row.run_id: row for row in read_index(workspace).runs}
+
+
+def _latest(workspace: Workspace, known: Mapping[str, IndexRow]) -> str | None:
+    """Return the run that run.json is about, or else the last one of the index."""
+    state = _read_run_state(workspace)
+    return state.run_id if state is not None else max(known, default=None)
+
+
+def _known_ids(workspace: Workspace, latest: str | None) -> list[str]:
+    return sorted({*workspace.run_ids(), *([latest] if latest else [])})
+
+
+def _row(loaded: Loaded) -> IndexRow | None:
+    from lorch_actors.workflow.projection import index_row
+
+    return index_row(loaded.run, loaded.position.seq, loaded.position.chain)
 
 
 def age(row: IndexRow) -> tuple[str, str]:

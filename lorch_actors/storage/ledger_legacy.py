@@ -9,7 +9,6 @@ from typing import Final
 from lorch_actors.errors import LedgerDamaged
 from lorch_actors.protocol.invalid import InvalidLine
 from lorch_actors.protocol.messages import Message
-from lorch_actors.protocol.parse import parse_legacy
 from lorch_actors.storage.ledger_format import TAIL_MAX_BYTES, Position, split
 from lorch_actors.storage.ledger_scan import line_blocks
 
@@ -26,7 +25,7 @@ def is_legacy(fd: int) -> bool:
             if line is None or any(mark in line[-TAIL_MAX_BYTES:] for mark in _OUR_MARKS):
                 return False
             try:
-                if parse_legacy(line) is not None:
+                if _parsed(line) is not None:
                     return True
             except InvalidLine:
                 return False
@@ -67,4 +66,10 @@ def _message(line: bytes | None) -> Message | None:
         raise InvalidLine("longer than any message")
     if split(line) is not None:
         raise InvalidLine("sealed, in a ledger whose first line is not")
+    return _parsed(line)
+
+
+def _parsed(line: bytes) -> Message | None:
+    from lorch_actors.protocol.parse import parse_legacy  # who reads a ledger of our own needs none of it
+
     return parse_legacy(line)

@@ -12,9 +12,7 @@ import msgspec
 from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged
-from lorch_actors.protocol.invalid import InvalidLine
 from lorch_actors.protocol.messages import Entry, Message
-from lorch_actors.protocol.parse import decode
 from lorch_actors.storage import disk
 from lorch_actors.storage.disk import StrPath
 from lorch_actors.storage.ledger_format import Position
@@ -99,6 +97,8 @@ def read_entries(
 
 def _decode_otherwise(message_json: bytes, where: str) -> Message:
     """Decode what the fast decoder refuses: a checksum that was accepted with a warning. Raises LedgerDamaged."""
+    from lorch_actors.protocol.parse import InvalidLine, decode
+
     try:
         return decode(message_json)
     except InvalidLine as error:

@@ -121,9 +121,23 @@ def test_closed_standard_streams_change_no_exit_code(workspace: Path, argv: list
     assert subprocess.run(shell).returncode == code
 
 
+def test_a_process_that_has_said_everything_ends_at_once():
+    """What it printed is written out, its exit code counts, and no interpreter takes itself apart."""
+    code = (
+        "import atexit, sys; atexit.register(print, 'taken apart'); from lorch_actors.__main__ import program;"
+        "sys.argv = ['lorch', 'runs', '--run', 'x'] if sys.argv[1:] else ['lorch', '--version']; program()"
+    )
+    told, refused = [
+        subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True) for words in ([], ["x"])
+    ]
+
+    assert (told.returncode, told.stdout) == (ExitCode.DONE, f"lorch, version {__version__}\n")
+    assert (refused.returncode, refused.stdout) == (ExitCode.USAGE, "")
+
+
 def test_help_loads_no_command():
     """Start-up time is a feature: what is not called is not loaded."""
-    heavy = "{'msgspec', 'psutil', 'rich', 'pykka', 'filelock', 'cbor2', 'subprocess'}"
+    heavy = "{'msgspec', 'psutil', 'rich', 'pykka', 'filelock', 'cbor2', 'subprocess', 'hashlib', 'json', 'pathlib'}"
     code = f"import sys; from lorch_actors.cli.app import main; main(['--help']); print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 

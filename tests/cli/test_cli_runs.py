@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -98,6 +100,19 @@ def test_status_shows_the_newest_run(lorch: Lorch, runs: Path):
     assert printed.code == ExitCode.DONE
     assert printed.out.startswith(f"{NEW}  interrupted")
     assert f"lorch resume --run {NEW}" in printed.out
+
+
+def test_status_of_a_run_that_a_checkpoint_stands_for_loads_nothing_that_folds(lorch: Lorch, runs: Path):
+    """Start-up time is a feature: state and place come from the checkpoint, and the ledger ends where it says."""
+    assert lorch("rebuild", "--run", NEW).code == ExitCode.DONE
+    names = "{m.removeprefix('lorch_actors.') for m in sys.modules if m.startswith('lorch_actors.')}"
+    code = f"import sys; from lorch_actors.cli.app import main; main(['status']); print(*{names})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+
+    assert "records.history" in loaded
+    assert loaded.isdisjoint({"workflow.fold", "workflow.projection", "protocol.parse", "storage.ledger", "chaos"})
+    assert len(loaded) <= 45
 
 
 def test_status_of_a_failed_run_says_what_failed_and_why(lorch: Lorch, runs: Path):

@@ -7,7 +7,7 @@ import pytest
 
 from lorch_actors.errors import LedgerDamaged, UsageError
 from lorch_actors.protocol.documents import Index, RunStatus
-from lorch_actors.records.history import load_run, newest_unfinished, next_steps, read_index, rows
+from lorch_actors.records.history import load_run, newest, newest_unfinished, next_steps, read_index, rows
 from lorch_actors.records.projector import Projector
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_json
@@ -108,6 +108,18 @@ def test_rows_are_those_of_the_index_or_read_from_the_ledger(copied, kind: str) 
 
     assert rows(workspace) == before
     assert [row.run_id for row in before] == [row["run_id"] for row in index]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_newest_run_is_found_without_reading_what_the_index_knows(copied, kind: str, monkeypatch) -> None:
+    """When a run began never changes, so neither its ledger nor its checkpoint is looked at."""
+    workspace = copied(kind)
+    with monkeypatch.context() as patched:
+        patched.setattr("lorch_actors.records.history.load_run", lambda *_: pytest.fail("read"))
+        from_index = newest(workspace)
+    workspace.index.unlink()
+
+    assert [from_index] == [newest(workspace)] == workspace.run_ids()
 
 
 def test_the_newest_unfinished_run_is_found(copied) -> None:
