@@ -5,6 +5,7 @@ and replies are plain values (dict, list, str, bytes, int, float, bool, None). P
 the order sent; a dead link delivers nothing more once ``dead`` has said so; ``kill`` works on a stopped process too.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from enum import IntEnum
 from typing import Any, Protocol
@@ -25,7 +26,7 @@ class WorkerContext(Protocol):
         ...
 
 
-class Worker:
+class Worker(ABC):
     """Handles messages in a process of its own. Must be picklable before ``open``; single-threaded.
 
     Whatever it raises ends the process; the messages that were not acknowledged come again to the next one, so
@@ -36,12 +37,12 @@ class Worker:
         """Take what is needed (locks, files) and say hello: the value goes to ``on_hello`` of the front."""
         return {}
 
+    @abstractmethod
     def handle(self, messages: Sequence[Any], context: WorkerContext) -> Iterable[Any]:
         """Handle everything that has arrived, as one batch, in order; return or yield replies for ``on_reply``.
 
         The replies of a batch are sent together, after it.
         """
-        raise NotImplementedError
 
     def orphaned(self) -> None:
         """Do what is left to do when the orchestrator is dead, in a thread of its own; then the process ends."""

@@ -21,6 +21,7 @@ import signal
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -45,7 +46,7 @@ class Stopped(BaseException):
     """Raised inside `handle` when the agent has to end: clean up in `finally`, do not catch."""
 
 
-class Agent:
+class Agent(ABC):
     """A program that speaks the wire protocol on stdin and stdout.
 
     role: given, or from LORCH_AGENT_TYPE. agent_id: given, or made from role and pid. workspace: given, or from
@@ -90,9 +91,9 @@ class Agent:
     def prepare(self) -> None:
         """Get ready; runs once, before the first command. Heartbeats say `starting` meanwhile."""
 
+    @abstractmethod
     def handle(self, command: Command, reply: Reply) -> None:
         """Do what the command asks and say the outcome through `reply`."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """Let go of everything; runs once at the end, however it came. Has about two seconds."""

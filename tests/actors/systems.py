@@ -7,7 +7,8 @@ must come. Tests written against it hold for every way.
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +23,7 @@ from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.runtime import Runtime, start_runtime
 from lorch_actors.actors.thread_host import ThreadHost
 from lorch_actors.actors.tree import Tree
-from lorch_actors.actors.worker import Worker
+from lorch_actors.actors.worker import Worker, WorkerContext
 
 WAIT_MS = PATIENCE_S * 1000
 
@@ -85,6 +86,9 @@ class Told(Actor):
 class Idle(Worker):
     """A worker that has nothing to do."""
 
+    def handle(self, messages: Sequence[Any], context: WorkerContext) -> Iterable[Any]:
+        return ()
+
 
 class ToldFront(ProcessActor):
     """The same, in front of a worker; the worker's coming is its own."""
@@ -141,7 +145,7 @@ def exit_thread(actor: Actor) -> None:
     raise SystemExit("told to exit")
 
 
-class System:
+class System(ABC):
     """See the module. front: whether children have workers behind them."""
 
     def __init__(self, runtime: Runtime, *, front: bool) -> None:
@@ -178,9 +182,9 @@ class System:
         """Let an actor deal with everything that it has been told."""
         self.runtime.directory.find(name).ask(Call(lambda: None), timeout=PATIENCE_S)  # type: ignore[union-attr]
 
+    @abstractmethod
     def advance(self, ms: int) -> None:
         """Let time go on."""
-        raise NotImplementedError
 
     def events(self, *expected: str) -> None:
         """Wait until so much has happened, and compare it."""

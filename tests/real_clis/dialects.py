@@ -1,6 +1,7 @@
 """How a model's answer looks on the wire: Anthropic Messages, OpenAI Responses and Chat Completions, Gemini."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,13 +62,14 @@ def dialect_of(path: str) -> "Dialect | None":
     return Gemini() if "enerateContent" in route else None
 
 
-class Dialect:
+class Dialect(ABC):
     def is_main(self, body: dict[str, Any]) -> bool:
         """Tell whether this request is the agent's own, not one for a title or a summary."""
         return bool(body.get("tools"))
 
+    @abstractmethod
     def pieces(self, step: Say | Call, number: int) -> Iterator[Piece]:
-        raise NotImplementedError
+        """Yield what a model's answer is made of, as the wire has it."""
 
     def error(self, fail: Fail) -> dict[str, Any]:
         return {"error": {"message": fail.message, "type": fail.code, "code": fail.code, **fail.more}}

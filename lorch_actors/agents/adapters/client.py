@@ -1,6 +1,7 @@
 """What the adapter has to know about one CLI: how it is started, with what, and who reads its stream."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Final, Literal
@@ -42,7 +43,7 @@ class Turn(Struct, frozen=True):
         return (*_LOOKING, *((shown(self.tests),) if self.tests else ()))
 
 
-class Client:
+class Client(ABC):
     """One CLI. A subclass for each; none of them keeps state.
 
     name: what it is called in our configuration. program: the executable that is looked for. install: the command that
@@ -60,17 +61,17 @@ class Client:
     cumulative: ClassVar[frozenset[str]] = frozenset()
     """The fields of `Usage` for which what a resumed session reports contains what it reported before."""
 
+    @abstractmethod
     def argv(self, turn: Turn) -> list[str]:
         """Return the command line, without the program."""
-        raise NotImplementedError
 
+    @abstractmethod
     def environment(self, turn: Turn) -> dict[str, str]:
         """Return what it needs in its environment beside what is there."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reader(self, turn: Turn, tell: Tell, ask: Ask) -> Reader:
         """Return who reads the stream of this turn. ask: for the permissions `ask`, where the CLI can be answered."""
-        raise NotImplementedError
 
     def opening(self, turn: Turn) -> bytes:
         """Return what is written to stdin first: the prompt, which may be longer than an argument may be."""

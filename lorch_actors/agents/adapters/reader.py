@@ -1,5 +1,6 @@
 """What the stream of a foreign CLI means: fed event by event, asked once at the end what came of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ Ask = Callable[[str, Object], Answer]
 SESSION_MAX_CHARS: Final = 200
 
 
-class Reader:
+class Reader(ABC):
     """One turn of one CLI. The runner feeds it; only `outcome` can say that the turn is done.
 
     tell: takes a sentence about what the CLI is doing. session_id: as soon as it is known. answer: what the model said
@@ -30,19 +31,19 @@ class Reader:
         self.is_over = False
         self.waits: Outcome | None = None
 
+    @abstractmethod
     def hear(self, event: Object) -> bytes:
         """Take the next event; return what is to be written to the CLI's stdin because of it."""
-        raise NotImplementedError
 
     def overhear(self, line: str) -> None:
         """Take a line of stderr, which is for people: only for what cannot be known otherwise."""
 
+    @abstractmethod
     def outcome(self, exit_code: int, errors: str) -> Outcome:
         """Say what came of the turn: `DONE` only if final event, error fields and exit code all say so.
 
         exit_code: as a shell counts it. errors: the end of what it wrote to stderr.
         """
-        raise NotImplementedError
 
     def meet(self, session_id: object) -> None:
         """Take note of the session's id, if it is one; the first one counts."""
