@@ -26,6 +26,7 @@ from lorch_actors.actors.ring import (
     Broken,
     EndAgent,
     Finished,
+    FlushAll,
     Halt,
     Halted,
     Projected,
@@ -34,7 +35,6 @@ from lorch_actors.actors.ring import (
     Subscribed,
     Work,
 )
-from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.errors import StorageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
@@ -226,7 +226,7 @@ class Conductor(Actor):
             self._say_end()
         elif self._asked_for != (behind, last):
             self._asked_for = (behind, last)
-            self.tell(behind, FlushAll())
+            self.tell(LEDGER, FlushAll(behind))
 
     def _say_end(self) -> None:
         over = self._run.status is not RunStatus.RUNNING

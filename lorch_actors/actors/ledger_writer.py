@@ -17,7 +17,7 @@ from lorch_actors import processes
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.reactor import Timer
-from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, Subscribe, Subscribed
+from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, FlushAll, Subscribe, Subscribed
 from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, LorchError, StorageError
@@ -33,6 +33,9 @@ from lorch_actors.workflow.system import RunStarted
 LAZY_SYNC_MS: Final = 1000
 LAZY_ENTRIES_MAX: Final = 128
 """So many wait for each other at most: fewer than what an agent may have under way, else it would wait as well."""
+TRAIL_MS: Final = 25
+"""How long what is durable waits for more before those hear of it who only follow."""
+
 REMEMBERED_IDS: Final = 16_384
 LOCK_WAIT_S: Final = 5.0
 ORPHANS_S: Final = 5.0
@@ -125,6 +128,10 @@ class _SyncNow(Struct, frozen=True):
     """To self: what has waited for a sync has waited long enough."""
 
 
+class _TellTrailing(Struct, frozen=True):
+    """To self: what those who only follow have not heard yet has waited long enough."""
+
+
 class LedgerWriter(ProcessActor):
     """The front. See the module."""
 
@@ -135,6 +142,7 @@ class LedgerWriter(ProcessActor):
         self._place = place
         self._subscribers: dict[str, Subscribe] = {}
         self._waiting: list[_Waiting] = []
+        self._untold: list[_Waiting] = []  # durable; those who only follow have not heard of it
         self._durable: Position | None = None
         self._seq = 0
         self._chain = place.run_id
@@ -149,7 +157,13 @@ class LedgerWriter(ProcessActor):
         match message:
             case Append():
                 self._append(message)
+            case _TellTrailing():
+                self._tell_trailing()
+            case FlushAll(name):
+                self._tell_trailing()
+                self.tell(name, message)
             case Subscribe(name):
+                self._tell_trailing()  # meant for the predecessor
                 self._subscribers[name] = message
                 if self._durable is not None:
                     self.tell(name, Subscribed(self._durable))
@@ -231,14 +245,27 @@ class LedgerWriter(ProcessActor):
         if self._sync_timer is not None and not self._waiting:
             self._sync_timer.cancel()
             self._sync_timer = None
-        origins = [one.origin for one in ready]
-        # The last first: conductor and agents, who act on it and came last, before the projections, which only follow.
+        if not self._untold:
+            self.tell_later(TRAIL_MS, _TellTrailing())
+        self._untold += ready
+        # The last first: the conductor, who acts on everything, came last.
         for subscriber in reversed(self._subscribers.values()):
-            wants, own = subscriber.wants, origins.count(subscriber.name)
-            chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
-            if chosen or own:
-                entries, lines = tuple([one.entry for one in chosen]), tuple([one.line for one in chosen])
-                self.tell(subscriber.name, Appended(entries, lines, self._durable, own))
+            if not subscriber.trails:
+                self._tell_durable(subscriber, ready, self._durable)
+
+    def _tell_trailing(self) -> None:
+        ready, self._untold = self._untold, []
+        if ready and self._durable is not None:
+            for subscriber in self._subscribers.values():
+                if subscriber.trails:
+                    self._tell_durable(subscriber, ready, self._durable)
+
+    def _tell_durable(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:
+        wants, own = subscriber.wants, sum(one.origin == subscriber.name for one in ready)
+        chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
+        if chosen or own:
+            entries, lines = tuple([one.entry for one in chosen]), tuple([one.line for one in chosen])
+            self.tell(subscriber.name, Appended(entries, lines, end, own))
 
     def _on_refused(self, refusal: Sequence[str]) -> None:
         """Stop the run: the disk refuses, and nothing may be acted on that is not durable."""

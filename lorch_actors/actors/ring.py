@@ -38,12 +38,16 @@ class Append(Struct, frozen=True):
 class Subscribe(Struct, frozen=True):
     """To the ledger: tell this name every durable entry from now on that ``wants`` lets through (None: all).
 
+    trails: it only follows, and hears what has become durable within a moment together: waking it for each entry would
+    take the processors from those who act on the entry.
+
     The answer is `Subscribed`; every entry after it comes as `Appended`. What comes before the answer was meant for a
     predecessor of that name: it is to be dropped.
     """
 
     name: str
     wants: Callable[[Entry], bool] | None = None
+    trails: bool = False
 
 
 class Subscribed(Struct, frozen=True):
@@ -80,6 +84,12 @@ class Work(Struct, frozen=True):
 
     order: Order
     run: Run
+
+
+class FlushAll(Struct, frozen=True):
+    """To the ledger, which passes it on to that projection behind everything durable: bring all of it on disk."""
+
+    name: str
 
 
 class Projected(Struct, frozen=True):

@@ -1,8 +1,7 @@
 """The run-state keeper: projects the ledger into receipts, `run.json`, `index.json` and the checkpoint.
 
-The front passes durable entries on, those of a moment together, so that the projections follow the run without standing
-in its way; the worker, in a process of its own and under the lock of `run.json`, folds them with the same function as
-everybody. Receipts are written as the entries come, the rest at most five times a second.
+The front passes durable entries on; the worker, in a process of its own and under the lock of `run.json`, folds them
+with the same function as everybody. Receipts are written as the entries come, the rest at most five times a second.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,17 @@ from msgspec import Struct
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.reactor import Timer
-from lorch_actors.actors.ring import CONDUCTOR, LEDGER, MAIN, Appended, Broken, Projected, Subscribe, Subscribed
+from lorch_actors.actors.ring import (
+    CONDUCTOR,
+    LEDGER,
+    MAIN,
+    Appended,
+    Broken,
+    FlushAll,
+    Projected,
+    Subscribe,
+    Subscribed,
+)
 from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, StorageError
@@ -26,9 +35,6 @@ from lorch_actors.records.projector import Projector
 from lorch_actors.storage.ledger_format import Position, split
 from lorch_actors.storage.locks import Lock, hold, this_process
 from lorch_actors.storage.workspace import Workspace
-
-TRAIL_MS: Final = 25
-"""How long entries wait for others before they are passed on: what a receipt may come later than its step."""
 
 FLUSH_MS: Final = 200
 LOCK_WAIT_S: Final = 5.0
@@ -105,16 +111,8 @@ def _catch_up(projector: Projector, upto_seq: int, context: WorkerContext) -> No
         projector.catch_up(min(upto_seq, projector.position.seq + CATCH_UP_ENTRIES))
 
 
-class _PassOn(Struct, frozen=True):
-    """To self: what has come so far has waited long enough."""
-
-
 class _FlushNow(Struct, frozen=True):
     """To self: run state and index have been behind long enough."""
-
-
-class FlushAll(Struct, frozen=True):
-    """To the keeper: bring everything on disk, with a checkpoint, and tell the conductor."""
 
 
 class RunStateKeeper(ProcessActor):
@@ -127,8 +125,6 @@ class RunStateKeeper(ProcessActor):
         self._told = 0
         self._final: int | None = None
         self._flush_timer: Timer | None = None
-        self._lines: list[bytes] = []  # not passed on yet; they end at ``_offset`` of the ledger
-        self._offset = 0
 
     def on_worker_up(self, identity: ProcessIdentity) -> None:
         """Record who works from now on."""
@@ -137,7 +133,7 @@ class RunStateKeeper(ProcessActor):
     def on_hello(self, hello: dict[str, Any]) -> None:
         """Ask for entries; a later worker catches up by itself when it gets the next one."""
         if not self._announced:
-            self.tell(LEDGER, Subscribe(self.name))
+            self.tell(LEDGER, Subscribe(self.name, trails=True))
 
     def receive(self, message: Any) -> None:
         """Pass durable entries on."""
@@ -147,31 +143,15 @@ class RunStateKeeper(ProcessActor):
                 self.send({"catch_up": position.seq})
             case Appended(_, lines, end):
                 self._seq = end.seq
-                if not self._lines:
-                    self.tell_later(TRAIL_MS, _PassOn())
-                self._lines += lines
-                self._offset = end.offset
-            case _PassOn():
-                self._pass_on()
+                self.send({"lines": lines, "end": end.offset})
             case _FlushNow():
                 self._flush_timer = None
                 self.send({"flush": False})
             case FlushAll():
-                self._pass_on()
                 self._final = self._seq
                 self.send({"flush": True})
             case _:
                 super().receive(message)
-
-    def stopping(self) -> bool:
-        """Let the worker have what has come so far."""
-        self._pass_on()
-        return super().stopping()
-
-    def _pass_on(self) -> None:
-        if self._lines:
-            self.send({"lines": self._lines, "end": self._offset})
-            self._lines = []
 
     def on_reply(self, reply: Any) -> None:
         """Ask for a flush when there is something to write; tell the conductor when the last one is done."""

@@ -15,8 +15,17 @@ from typing import Any, Final, TextIO
 
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
-from lorch_actors.actors.ring import CONDUCTOR, LEDGER, MAIN, Appended, Broken, Projected, Subscribe, Subscribed
-from lorch_actors.actors.run_state_keeper import FlushAll
+from lorch_actors.actors.ring import (
+    CONDUCTOR,
+    LEDGER,
+    MAIN,
+    Appended,
+    Broken,
+    FlushAll,
+    Projected,
+    Subscribe,
+    Subscribed,
+)
 from lorch_actors.errors import FailureCode, StorageError
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.storage.ledger import read_entries
@@ -24,7 +33,9 @@ from lorch_actors.storage.ledger_format import Position
 from lorch_actors.storage.transcript_file import TranscriptFile
 from lorch_actors.workflow.transcript import render
 
-CONSOLE_LINES_MAX: Final = 1000
+CONSOLE_PIECES_MAX: Final = 250
+"""Of the lines of a moment each."""
+
 PIECE_ENTRIES: Final = 500
 MARK_EVERY_ENTRIES: Final = 2000
 """So many entries at most, and what is rendered of them, are read again by a restart."""
@@ -36,34 +47,34 @@ class Console:
     def __init__(self, stream: TextIO, decorate: Callable[[str], str] = str) -> None:
         self._stream = stream
         self._decorate = decorate
-        self._lines: queue.Queue[str | None] = queue.Queue(CONSOLE_LINES_MAX)
+        self._pieces: queue.Queue[Sequence[str] | None] = queue.Queue(CONSOLE_PIECES_MAX)
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
-    def write(self, line: str) -> None:
-        """Show a line, without waiting."""
+    def write(self, lines: Sequence[str]) -> None:
+        """Show some lines, without waiting."""
         try:
-            self._lines.put_nowait(line)
+            self._pieces.put_nowait(lines)
         except queue.Full:
-            self._dropped += 1
+            self._dropped += len(lines)
 
     def close(self, timeout_s: float) -> None:
         """Let what is written appear, for so long at most."""
         try:
-            self._lines.put(None, timeout=timeout_s)
+            self._pieces.put(None, timeout=timeout_s)
         except queue.Full:
             return
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
         try:
-            while (line := self._lines.get()) is not None:
-                self._stream.write(self._decorate(line) + "\n")
+            while (lines := self._pieces.get()) is not None:
+                self._stream.writelines(f"{self._decorate(line)}\n" for line in lines)
                 if self._dropped:
                     dropped, self._dropped = self._dropped, 0
                     self._stream.write(f"[lorch] … {dropped} lines not shown; the transcript has them\n")
-                if self._lines.empty():
+                if self._pieces.empty():
                     self._stream.flush()
         except (OSError, ValueError):
             self._silence()
@@ -77,7 +88,7 @@ class Console:
             pass
         finally:
             os.close(null)
-        while self._lines.get() is not None:
+        while self._pieces.get() is not None:
             pass
 
 
@@ -101,7 +112,7 @@ class Transcript(Actor):
     def started(self) -> bool:
         """Open the file and ask for entries."""
         self._file = TranscriptFile(self._path, self._mark, self._run_id)
-        self.tell(LEDGER, Subscribe(self.name))
+        self.tell(LEDGER, Subscribe(self.name, trails=True))
         return LATER
 
     def receive(self, message: Any) -> None:
@@ -126,8 +137,9 @@ class Transcript(Actor):
             case Appended() if not self._announced:
                 pass  # meant for a predecessor; it is in the file, which is read up to the place of `Subscribed`
             case Appended(new, _, end):
-                self._write(file, new, end)
-                self._show(new)
+                lines = self._write(file, new, end)
+                if self._console is not None and lines:
+                    self._console.write(lines)
             case FlushAll():
                 self._sync(file)
                 self.tell(CONDUCTOR, Projected(self.name, self._place.seq))
@@ -152,24 +164,20 @@ class Transcript(Actor):
                 piece.clear()
         self._write(file, piece, end)
 
-    def _write(self, file: TranscriptFile, new: Sequence[Entry], end: Position) -> None:
-        text = "".join(f"{line}\n" for entry in new for line in render(entry))
-        if text:
-            file.write(text.encode())
+    def _write(self, file: TranscriptFile, new: Sequence[Entry], end: Position) -> list[str]:
+        """Write what is to be said of these entries, and return it."""
+        lines = [line for entry in new for line in render(entry)]
+        if lines:
+            file.write("".join([f"{line}\n" for line in lines]).encode())
         self._place = end
         self._unmarked += len(new)
         if self._unmarked >= MARK_EVERY_ENTRIES:
             self._sync(file)
+        return lines
 
     def _sync(self, file: TranscriptFile) -> None:
         file.sync(self._place)
         self._unmarked = 0
-
-    def _show(self, found: Sequence[Entry]) -> None:
-        if self._console is not None:
-            for entry in found:
-                for line in render(entry):
-                    self._console.write(line)
 
 
 def console_for(*, quiet: bool, json: bool) -> Console | None:

@@ -26,18 +26,22 @@ class GuardianLink:
         self.guardian_pid = guardian_pid
         self.pidfd = pidfd
         self._beat_fd = beat_fd
+        self._has_settled = False
 
     def beat(self) -> None:
         """Give a sign of life; never blocks, and a dead guardian is no error here."""
         self._tell(_BEAT)
 
     def settled(self) -> None:
-        """Say that a step was settled: the restarts so far no longer count."""
-        self._tell(_SETTLED)
+        """Say that a step was settled: the restarts so far no longer count. Once: none follows while this one lives."""
+        if not self._has_settled:
+            self._has_settled = self._tell(_SETTLED)
 
-    def _tell(self, word: bytes) -> None:
+    def _tell(self, word: bytes) -> bool:
         with suppress(BlockingIOError, BrokenPipeError):  # full means that there are signs enough to read
             os.write(self._beat_fd, word)
+            return True
+        return False
 
 
 class Heard(NamedTuple):

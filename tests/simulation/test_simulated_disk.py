@@ -13,7 +13,6 @@ from simulated_disk import SimulatedDisk, simulated
 from lorch_actors.actors import ring
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.ring import Appended
-from lorch_actors.actors.run_state_keeper import FlushAll
 from lorch_actors.actors.transcript import Transcript
 from lorch_actors.errors import LockedError
 from lorch_actors.protocol.messages import Entry
@@ -110,7 +109,7 @@ def test_a_transcript_that_lacks_a_line_is_not_said_to_be_whole() -> None:
         ref.tell(appended)
         scheduler.settle()
         there.on_call = lambda _name, _path: None
-        ref.tell(FlushAll())
+        ref.tell(ring.FlushAll(ring.TRANSCRIPT))
         scheduler.settle()
 
     assert [type(message) for message in told] == [ring.Broken]
