@@ -34,6 +34,8 @@ ANSWER: Final = "system.approval_answered"
 class AgentActor(ProcessKeeper):
     """See the module."""
 
+    in_reactor = True
+
     def __init__(self, context: ActorContext, *, part: Part, redactor: Redactor) -> None:
         super().__init__(context, part=part, redactor=redactor)
         self._listener = self._new_listener()
@@ -67,8 +69,7 @@ class AgentActor(ProcessKeeper):
             case StartAgent() if not self._announced:
                 pass  # meant for a predecessor, whose loss is not recorded yet; told again when we are known to be up
             case StartAgent():
-                if self._phase is Phase.DOWN and not self._retired:
-                    self._start()
+                self._start_when_down()
             case EndAgent():
                 self._retired = True
                 self._end("the run is over")

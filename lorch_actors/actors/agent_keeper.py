@@ -49,7 +49,9 @@ class Phase(Enum):
     DOWN = "down"
     UP = "up"
     ENDING = "ending"  # asked to go: end of input, then SIGTERM, then SIGKILL
-    DRAINING = "draining"  # dead; its last words are being read
+    CLEARING = "clearing"  # dead; what it started is being ended
+    DRAINING = "draining"  # its last words are being read
+    SWEEPING = "sweeping"  # its end is recorded; who has left its tree is being ended
 
 
 class ProcessKeeper(Actor):
@@ -61,6 +63,8 @@ class ProcessKeeper(Actor):
         self._redactor = redactor
         self._phase = Phase.DOWN
         self._process: AgentLink | None = None
+        self._swept: AgentLink | None = None  # whose end is recorded, and whose escaped are being ended
+        self._start_due = False  # as soon as that is done
         self._pipes: Pipes | None = None
         self._log: AgentLog | None = None
         self._retired = False  # no further process is started
@@ -106,6 +110,9 @@ class ProcessKeeper(Actor):
                 self._record_exit(process, "its actor ended")
         finally:  # a full disk does not take the log's last line; what is held is let go nevertheless
             self._release()
+            for left in (process, self._swept):
+                if left is not None:
+                    left.end_escaped()
             if self._log is not None:
                 self._log.close()
 
@@ -115,6 +122,12 @@ class ProcessKeeper(Actor):
             self._append_note(AgentLost(self._part.role), self._fresh_id())
 
     # -- start --------------------------------------------------------------------------------------------------
+
+    def _start_when_down(self) -> None:
+        """Start the next process: now, or when nobody is left of the last one."""
+        if self._phase is Phase.DOWN and not self._retired:
+            self._start()
+        self._start_due = self._phase is Phase.SWEEPING and not self._retired
 
     def _start(self) -> None:
         part = self._part
@@ -191,20 +204,24 @@ class ProcessKeeper(Actor):
     def _terminate(self) -> None:
         if self._process is not None and self._phase is Phase.ENDING:
             self._process.terminate()
-            self._later("grace", GRACE_MS, self._kill)
+            self._later("grace", GRACE_MS, lambda: self.apart(self._kill, lambda: None))
 
     def _kill(self) -> None:
-        if self._process is not None:
-            self._process.end_tree()
+        process = self._process
+        if process is not None:
+            process.end_tree()
 
     def _on_exit(self, agent_id: str) -> None:
         process = self._current(agent_id)
-        if process is None or self._phase in (Phase.DRAINING, Phase.DOWN):
+        if process is None or self._phase not in (Phase.UP, Phase.ENDING):
             return
         self._cancel_all()
-        self._phase = Phase.DRAINING
+        self._phase = Phase.CLEARING
         process.close_stdin()
-        process.end_tree()
+        self.apart(process.end_tree, self._on_cleared)
+
+    def _on_cleared(self) -> None:
+        self._phase = Phase.DRAINING
         if self._pipes is not None and self._pipes.ended:
             self._finish_process()
         else:
@@ -229,8 +246,17 @@ class ProcessKeeper(Actor):
             self.on_drained()
         self._record_exit(process, self._why)
         self._release()
+        self._phase = Phase.SWEEPING
+        self._swept = process
+        self.apart(process.end_escaped, self._on_swept)
+
+    def _on_swept(self) -> None:
+        self._swept = None
+        self._phase = Phase.DOWN
         if self._leaving:
             self.finish(Shutdown())
+        elif self._start_due:
+            self._start_when_down()
 
     def _record_exit(self, process: AgentLink, why: str) -> None:
         code, signal = process.reap()

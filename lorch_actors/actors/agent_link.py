@@ -1,8 +1,8 @@
 """Processes of agents, as an agent actor holds them: what it asks of one, and who starts it.
 
 The same actor runs a process of the machine (`agent_process`) or one that a simulator plays; an ``AgentHost`` decides.
-Nothing here blocks but the ending of a tree, which has a deadline. ``stdout`` and ``stderr`` are numbers for the
-reactor to watch; they are read through the link.
+Nothing here blocks but the ending of a tree, and of who has left it, which have deadlines. ``stdout`` and ``stderr``
+are numbers for the reactor to watch; they are read through the link.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -68,8 +68,12 @@ class AgentLink(Protocol):
         """Return exit code and signal of the dead process, one of them None."""
         ...
 
+    def end_escaped(self) -> None:
+        """Kill whoever had left the tree, and wait until they are gone. From any thread, also after `release`."""
+        ...
+
     def release(self) -> None:
-        """Free every descriptor; whoever had left the tree is gone when it returns."""
+        """Free every descriptor."""
         ...
 
 

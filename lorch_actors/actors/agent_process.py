@@ -183,9 +183,12 @@ class AgentProcess:
             return None, signal.SIGKILL
         return (None, -code) if code < 0 else (code, None)
 
-    def release(self) -> None:
-        """Free every descriptor, when whoever left the tree is ended as well: that takes a look at every process."""
+    def end_escaped(self) -> None:
+        """End whoever has left the tree as well: that takes a look at every process."""
         processes.end_all(self._escaped, deadline_s=SWEEP_S)
+
+    def release(self) -> None:
+        """Free every descriptor."""
         self.close_stdin()
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None and not stream.closed:

@@ -13,7 +13,7 @@ Promises, on top of pykka's mailbox, references and envelopes:
 import reprlib
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Self
+from typing import Any, ClassVar, Final, Self
 from weakref import WeakSet
 
 import pykka
@@ -83,7 +83,12 @@ class Actor(pykka.ThreadingActor):
     """See the module. Subclasses take ``context`` first, pass it on, and only assign in ``__init__``.
 
     They override ``started``, ``receive``, ``stopping``, ``cleanup``; never pykka's own hooks.
+
+    in_reactor: it takes its turns in the reactor's thread, with all others of which that is said. So no message between
+    them wakes a thread, and none of their turns may block; ``cleanup`` may.
     """
+
+    in_reactor: ClassVar[bool] = False
 
     def __init__(self, context: ActorContext) -> None:
         self.context = context  # before pykka asks for the inbox
@@ -144,6 +149,19 @@ class Actor(pykka.ThreadingActor):
             self.actor_ref.tell(message)
         except pykka.ActorDeadError:
             return
+
+    def apart(self, work: Callable[[], object], then: Callable[[], object]) -> None:
+        """Do what may block beside this actor, then ``then`` in its turn. What ``work`` raises, the actor raises."""
+
+        def do() -> None:
+            try:
+                work()
+            except BaseException as error:  # noqa: BLE001 - as in `step`
+                self.tell_self(CallbackFailed(error))
+            else:
+                self.tell_self(Call(then))
+
+        self.runtime.execution.apart(self.name, do)
 
     def now_ms(self) -> int:
         """Return milliseconds of the steady clock."""
@@ -238,7 +256,7 @@ class Actor(pykka.ThreadingActor):
             self.finish()
 
     def _create_actor_inbox(self) -> Any:  # type: ignore[override]  # pykka calls it on the instance
-        return self.context.runtime.execution.new_inbox()
+        return self.context.runtime.execution.new_inbox(self)
 
     def _start_actor_loop(self) -> None:
         self.runtime.directory.register(self.name, self.actor_ref)

@@ -82,6 +82,8 @@ class _EndOverdue(Struct, frozen=True):
 class Conductor(Actor):
     """See the module."""
 
+    in_reactor = True
+
     def __init__(self, context: ActorContext, *, score: Score) -> None:
         super().__init__(context)
         self._score = score

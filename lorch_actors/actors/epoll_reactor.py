@@ -3,7 +3,7 @@
 Promises: it sleeps in ``epoll`` until something happens, without polling; a callback runs in the reactor's thread,
 never after ``unwatch`` has returned and never for an event of an earlier owner of the same descriptor number; a
 callback that raises is taken off, reported to ``on_error`` under its owner's name, and harms nobody else.
-Callbacks must be short and must not block: usually they tell an actor and return.
+Callbacks must be short and must not block: usually they tell an actor and return, or are the turn of one.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import heapq
 import os
 import select
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ from lorch_actors.actors.reactor import Callback
 
 _READ: Final = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP
 _BROKEN: Final = select.EPOLLHUP | select.EPOLLERR
+_SOON_MAX: Final = 256  # so many calls before descriptors and timers are looked at again
 _MANY_CANCELLED: Final = 64  # more than so many, and more than half of all, and the heap is rebuilt without them
 
 
@@ -78,6 +80,8 @@ class EpollReactor:
         self._timers: list[_Timer] = []
         self._order = 0
         self._cancelled = 0
+        self._soon: deque[tuple[Callback, str]] = deque()
+        self._asleep = False
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="reactor", daemon=True)
 
@@ -155,7 +159,10 @@ class EpollReactor:
 
     def call_soon(self, callback: Callback, owner: str = "") -> None:
         """Call back in the reactor's thread as soon as it gets to it."""
-        self.call_at(0, callback, owner)
+        self._soon.append((callback, owner))
+        if self._asleep and not self._closing:  # said before the queue is looked at for the last time
+            self._asleep = False
+            self.wake()
 
     def forget(self, timer: _Timer) -> None:
         """Take a timer off; see ``Timer.cancel``."""
@@ -203,14 +210,20 @@ class EpollReactor:
         while not self._closing:
             with self._lock:
                 self._round += 1
-            for fd, mask in self._epoll.poll(self._timeout_s()):
+            self._asleep = True
+            found = self._epoll.poll(self._timeout_s())
+            self._asleep = False
+            for fd, mask in found:
                 if fd == self._wake_fd:
                     os.eventfd_read(fd)
                 else:
                     self._dispatch(fd, mask)
             self._run_timers()
+            self._run_calls()
 
     def _timeout_s(self) -> float | None:
+        if self._soon:
+            return 0
         with self._timer_lock:
             if not self._timers:
                 return None
@@ -239,6 +252,13 @@ class EpollReactor:
             if fd is not None:
                 self.unwatch(fd)
             self._on_error(owner, error)
+
+    def _run_calls(self) -> None:
+        for _ in range(_SOON_MAX):
+            if not self._soon:
+                return
+            callback, owner = self._soon.popleft()
+            self._call(callback, owner)
 
     def _run_timers(self) -> None:
         now = self._clock.steady_ms()

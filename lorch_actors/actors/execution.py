@@ -1,8 +1,15 @@
-"""How actors get to run."""
+"""How actors get to run: in a thread of their own, or in the reactor's, one turn after the other."""
 
 import queue
 import threading
-from typing import Any, Protocol
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from lorch_actors.actors.reactor import Reactor
+
+TURN_MESSAGES_MAX: Final = 64
+"""So many messages an actor that shares a thread handles before the others have their turn."""
 
 
 class Performer(Protocol):
@@ -13,6 +20,11 @@ class Performer(Protocol):
     @property
     def name(self) -> str:
         """What to call its thread."""
+        ...
+
+    @property
+    def in_reactor(self) -> bool:
+        """Whether it takes its turns in the reactor's thread: no turn of it blocks."""
         ...
 
     @property
@@ -29,14 +41,14 @@ class Performer(Protocol):
         ...
 
     def end(self) -> None:
-        """Clean up."""
+        """Clean up; this may block."""
         ...
 
 
 class Execution(Protocol):
-    """How actors get to run: a thread each, or one after the other under a simulator."""
+    """How actors get to run: in threads, or one after the other under a simulator."""
 
-    def new_inbox(self) -> Any:
+    def new_inbox(self, actor: Performer) -> Any:
         """Return a mailbox with ``put``, ``get`` and ``empty``."""
         ...
 
@@ -44,17 +56,34 @@ class Execution(Protocol):
         """See to it that ``begin``, then ``step`` for each envelope until ``ended``, then ``end`` are called."""
         ...
 
+    def apart(self, name: str, work: Callable[[], object]) -> None:
+        """Have that done which may block, beside the actor of that name."""
+        ...
+
 
 class ThreadExecution:
-    """One daemon thread an actor, named after it. The mailbox is the C queue: four times as fast as ``queue.Queue``."""
+    """One daemon thread an actor, named after it, but for those that share the reactor's.
 
-    def new_inbox(self) -> "queue.SimpleQueue[Any]":
+    The mailbox of a thread is the C queue: four times as fast as ``queue.Queue``.
+    """
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def new_inbox(self, actor: Performer) -> "queue.SimpleQueue[Any] | SharedMailbox":
         """Return an empty mailbox."""
-        return queue.SimpleQueue()
+        return SharedMailbox(actor, self._reactor) if actor.in_reactor else queue.SimpleQueue()
 
     def start(self, actor: Performer) -> None:
-        """Run the actor in a thread of its own."""
-        threading.Thread(target=self._run, args=(actor,), name=actor.name, daemon=True).start()
+        """Run the actor."""
+        if actor.in_reactor:
+            actor.actor_inbox.begin()
+        else:
+            _in_thread(actor.name, lambda: self._run(actor))
+
+    def apart(self, name: str, work: Callable[[], object]) -> None:
+        """Do it in a thread of its own."""
+        _in_thread(name, work)
 
     @staticmethod
     def _run(actor: Performer) -> None:
@@ -62,3 +91,61 @@ class ThreadExecution:
         while not actor.ended:
             actor.step(actor.actor_inbox.get())
         actor.end()
+
+
+class SharedMailbox:
+    """The mailbox of an actor that shares the reactor's thread: a message to an idle actor asks for a turn.
+
+    Between actors of that thread a message takes no hand-over: nobody is woken, nobody waits for the interpreter.
+    """
+
+    __slots__ = ("_actor", "_envelopes", "_is_due", "_reactor")
+
+    def __init__(self, actor: Performer, reactor: Reactor) -> None:
+        self._actor = actor
+        self._reactor = reactor
+        self._envelopes: deque[Any] = deque()
+        self._is_due = True  # from the start to the end of its life it waits for `begin`, or for nothing any more
+
+    def put(self, envelope: Any) -> None:
+        """Take an envelope, from any thread."""
+        self._envelopes.append(envelope)
+        if not self._is_due:
+            self._ask_for_turn()
+
+    def get(self) -> Any:
+        """Return the first envelope."""
+        return self._envelopes.popleft()
+
+    def empty(self) -> bool:
+        """Say whether there is none."""
+        return not self._envelopes
+
+    def begin(self) -> None:
+        """Have the actor begin as soon as it is its turn."""
+        self._reactor.call_soon(self._begin, self._actor.name)
+
+    def _begin(self) -> None:
+        self._actor.begin()
+        self._turn()
+
+    def _ask_for_turn(self) -> None:
+        self._is_due = True
+        self._reactor.call_soon(self._turn, self._actor.name)
+
+    def _turn(self) -> None:
+        actor, envelopes = self._actor, self._envelopes
+        self._is_due = False  # before looking: what comes from now on asks for a turn, needed or not
+        for _ in range(TURN_MESSAGES_MAX):
+            if actor.ended:
+                self._is_due = True
+                _in_thread(actor.name, actor.end)
+                return
+            if not envelopes:
+                return
+            actor.step(envelopes.popleft())
+        self._ask_for_turn()
+
+
+def _in_thread(name: str, work: Callable[[], object]) -> None:
+    threading.Thread(target=work, name=name, daemon=True).start()

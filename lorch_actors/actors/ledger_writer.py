@@ -135,6 +135,8 @@ class _TellTrailing(Struct, frozen=True):
 class LedgerWriter(ProcessActor):
     """The front. See the module."""
 
+    in_reactor = True
+
     def __init__(
         self, context: ActorContext, *, place: LedgerPlace, seen: Iterable[str] = (), stall_ms: int = 10_000
     ) -> None:

@@ -31,8 +31,8 @@ class Runtime(Struct):
     reactor: Reactor
     workers: WorkerHost
     agents: AgentHost
+    execution: Execution
     directory: Directory = field(default_factory=Directory)
-    execution: Execution = field(default_factory=ThreadExecution)
 
     def tell(self, name: str, message: Any) -> bool:
         """Send ``message`` to whoever has that name now; nobody there: dropped, counted, False."""
@@ -71,4 +71,6 @@ def start_runtime(
     reactor.start()
     host = ProcessHost(reactor, chosen, server) if server is not None else workers
     assert host is not None
-    return Runtime(chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), directory)
+    return Runtime(
+        chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), ThreadExecution(reactor), directory
+    )

@@ -1,4 +1,4 @@
-"""The ways of running actors, with one face: threads, worker processes, and the simulator's versions of both.
+"""The ways of running actors, with one face: threads, the reactor's, worker processes, and the simulator's versions.
 
 A `System` has a runtime whose clock is moved by hand, makes children that log what happens to them, and waits for what
 must come. Tests written against it hold for every way.
@@ -83,6 +83,12 @@ class Told(Actor):
         self.record.tell(f"down {self.name}")
 
 
+class ToldInReactor(Told):
+    """The same, without a thread of its own."""
+
+    in_reactor = True
+
+
 class Idle(Worker):
     """A worker that has nothing to do."""
 
@@ -146,11 +152,12 @@ def exit_thread(actor: Actor) -> None:
 
 
 class System(ABC):
-    """See the module. front: whether children have workers behind them."""
+    """See the module. front: whether children have workers behind them; kind: what they are."""
 
-    def __init__(self, runtime: Runtime, *, front: bool) -> None:
+    def __init__(self, runtime: Runtime, *, front: bool, kind: type[Actor] = Told) -> None:
         self.runtime = runtime
         self.front = front
+        self.kind = ToldFront if front else kind
         self.record = Record()
         self.reports: list[Any] = []
         runtime.directory.register("news", _News(self))
@@ -158,8 +165,7 @@ class System(ABC):
     def child(self, name: str, restart: Restart = Restart.PERMANENT, **ways: Any) -> ChildSpec:
         """Return the spec of a child that logs."""
         times = {key: ways.pop(key) for key in ("shutdown_ms", "start_timeout_ms") if key in ways}
-        kind = ToldFront if self.front else Told
-        return child(kind, name, restart=restart, record=self.record, **times, **ways)
+        return child(self.kind, name, restart=restart, record=self.record, **times, **ways)
 
     def kill(self, name: str) -> None:
         """Kill what does the work: the worker process, or the thread as far as that goes."""
@@ -218,10 +224,11 @@ def _kill_worker(front: ProcessActor) -> None:
 
 
 class _Threads(System):
-    def __init__(self, *, front: bool) -> None:
+    def __init__(self, *, front: bool, kind: type[Actor]) -> None:
         self.clock = ManualClock()
         workers = None if front else ThreadHost()
-        super().__init__(start_runtime(clock=self.clock, workers=workers, preload=["systems"], seed=1), front=front)
+        runtime = start_runtime(clock=self.clock, workers=workers, preload=["systems"], seed=1)
+        super().__init__(runtime, front=front, kind=kind)
         self.clock.on_move = self.runtime.reactor.wake  # type: ignore[attr-defined]
 
     def advance(self, ms: int) -> None:
@@ -257,8 +264,11 @@ class _Simulated(System):
 
 @contextmanager
 def running(kind: str, seed: int) -> Iterator[System]:
-    """Have a system: ``threads``, ``processes``, ``simulator`` or ``simulated processes``."""
+    """Have a system: ``threads``, ``reactor``, ``processes``, ``simulator`` or ``simulated processes``."""
     front = kind.endswith("processes")
-    system = _Simulated(seed, front=front) if kind.startswith("simulat") else _Threads(front=front)
+    if kind.startswith("simulat"):
+        system: System = _Simulated(seed, front=front)
+    else:
+        system = _Threads(front=front, kind=ToldInReactor if kind == "reactor" else Told)
     yield system
     system.runtime.close()

@@ -51,6 +51,7 @@ def test_who_is_not_below_us_any_more_is_known_by_the_marker(runtime: Runtime, t
 
     process.end_tree()
     process.reap()
+    process.end_escaped()
     process.release()
 
     assert not processes.is_alive(left)

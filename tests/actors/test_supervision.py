@@ -20,6 +20,7 @@ from lorch_actors.errors import LockedError
 SEEDS = [(seed, ()) for seed in range(3)] + [(seed, pytest.mark.long) for seed in range(3, 12)]
 KINDS = [
     pytest.param(("threads", 0), id="threads"),
+    pytest.param(("reactor", 0), id="reactor"),
     *(
         pytest.param((kind, seed), id=f"{kind}-{seed}", marks=marks)
         for kind in ("simulator", "simulated-processes")

@@ -146,8 +146,11 @@ class _Execution:
     def __init__(self, loop: OneThread) -> None:
         self._loop = loop
 
-    def new_inbox(self) -> Inbox:
+    def new_inbox(self, actor: Any) -> Inbox:
         return Inbox(self._loop)
+
+    def apart(self, name: str, work: Callable[[], object]) -> None:
+        self._loop.soon(work)
 
     def start(self, actor: Any) -> None:
         actor.actor_inbox.actor = actor

@@ -207,7 +207,7 @@ PROCESSES = (
     Bug(
         "the last words of an agent are not read",
         "tests/runs/test_faults_agents.py::test_last_words_of_an_agent_that_is_gone",
-        "lorch_actors.actors.agent_keeper:ProcessKeeper._on_exit",
+        "lorch_actors.actors.agent_keeper:ProcessKeeper._on_cleared",
         "self._drain()",
         "self._finish_process()",
     ),

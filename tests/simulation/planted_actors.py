@@ -55,7 +55,14 @@ ACTOR_BUGS = tuple(
         (
             "an agent's tree is not ended before its exit is recorded",
             f"{ACTORS}agent_keeper:ProcessKeeper._on_exit",
-            "process.end_tree()",
+            "self.apart(process.end_tree, self._on_cleared)",
+            "self._on_cleared()",
+        ),
+        (
+            "an agent is started before those that left the last one are gone",
+            f"{ACTORS}agent_keeper:ProcessKeeper._finish_process",
+            "self.apart(process.end_escaped, self._on_swept)",
+            "self._on_swept()",
         ),
         (
             "descriptors stay with a dead actor",

@@ -160,7 +160,7 @@ class Scheduler:
 
     # execution
 
-    def new_inbox(self) -> Mailbox:
+    def new_inbox(self, actor: Any) -> Mailbox:
         return Mailbox(self)
 
     def start(self, actor: Any) -> None:
@@ -168,6 +168,9 @@ class Scheduler:
         self.actors[actor.name] = actor
         self.on_start(actor)
         self.ready(actor.actor_inbox.begin)
+
+    def apart(self, name: str, work: Callable[[], object]) -> None:
+        self.ready(lambda: self.run_as(name, work))
 
     # for who plays with it
 

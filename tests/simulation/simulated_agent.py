@@ -60,6 +60,11 @@ class Journal:
     finished: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
+def raise_later(scheduler: Scheduler, told: str) -> None:
+    """Have this found wrong when the turn is over: raised here, an actor would take it for its own."""
+    scheduler.broken = scheduler.broken or Violation(told)
+
+
 class SimulatedAgents:
     """Starts agents. ``way``: asked at each delivery how it goes; ``on_delivery``: told each command that is read."""
 
@@ -78,6 +83,7 @@ class SimulatedAgents:
         self.on_delivery = on_delivery
         self.alive: dict[int, SimulatedAgent] = {}
         self.unreleased: set[SimulatedAgent] = set()
+        self.last: dict[str, SimulatedAgent] = {}  # the last one of each role
         self._outputs: dict[int, tuple[SimulatedAgent, bytearray]] = {}
         self._fd = 100
         scheduler.runtime.reactor.is_readable = self._is_readable  # type: ignore[attr-defined]
@@ -85,8 +91,11 @@ class SimulatedAgents:
     def start(
         self, cmd: Sequence[str], *, workspace: str, env: Mapping[str, str], agent_id: str, owner: str
     ) -> "SimulatedAgent":
+        if owner in self.last and not self.last[owner].escaped_are_gone:
+            left = self.last[owner].agent_id
+            raise_later(self.scheduler, f"{agent_id} is started while who escaped from {left} may live on")
         self._fd += 2
-        agent = SimulatedAgent(self, owner, agent_id, self._fd)
+        agent = self.last[owner] = SimulatedAgent(self, owner, agent_id, self._fd)
         for fd, output in ((self._fd, agent.out), (self._fd + 1, agent.err)):
             self._outputs[fd] = (agent, output)
         self.alive[agent.stdout] = agent
@@ -127,6 +136,7 @@ class SimulatedAgent:
         self._never_read = 0
         self._beats = True
         self._may_have_left_others = True
+        self.escaped_are_gone = False
         self._ended: tuple[int | None, int | None] | None = None
         self._on_exit: Callable[[], object] | None = None
         self._alarms: list[Alarm] = []
@@ -188,9 +198,11 @@ class SimulatedAgent:
 
     def reap(self) -> tuple[int | None, int | None]:
         if self._may_have_left_others:
-            told = Violation(f"{self.agent_id} is said to have ended while what it started may live on")
-            self._scheduler.broken = self._scheduler.broken or told
+            raise_later(self._scheduler, f"{self.agent_id} is said to have ended while what it started may live on")
         return self._ended or (None, None)
+
+    def end_escaped(self) -> None:
+        self.escaped_are_gone = True
 
     def release(self) -> None:
         self.close_stdin()
