@@ -44,6 +44,8 @@ WORKERS = (ring.LEDGER, ring.RUN_STATE, ring.SNAPSHOTTER)
 HARMLESS = ("kill worker", "kill worker at a call", "kill worker before it answers", "kill agent", "move the clock")
 """What a run takes without being interrupted, a few times at least. So it does a bug in an actor, but the topmost."""
 HARMLESS_MAX = 3
+POISON = 3
+"""So many deaths on one message are taken to be its fault, and stop the run: chance may strike that often, too."""
 BLAMED = (*KINDS[:3], "fail a call", "fill the disk", "kill agent", "hold up actor", "rush")
 """What may cost an attempt: an agent ends when its actor does, and when its deadline passes."""
 

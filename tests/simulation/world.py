@@ -19,7 +19,7 @@ from scheduler import Scheduler, Stuck
 from simulated_agent import Journal, SimulatedAgents, agreed
 from simulated_disk import SimulatedDisk, simulated
 from simulated_worker import SimulatedHost, SimulatedLink
-from striking import HARMLESS_MAX, Faults, Injected, Plan, Unheard, draw_plan
+from striking import HARMLESS_MAX, POISON, Faults, Injected, Plan, Unheard, draw_plan
 
 from lorch_actors.actors import ring, snapshotter
 from lorch_actors.actors.messages import Shutdown
@@ -417,7 +417,8 @@ class World:
             raise self.scheduler.broken
         faults = self.faults
         is_over = self.ended in ("completed", "failed")
-        if not is_over and not faults.harmful and faults.harmless <= HARMLESS_MAX:
+        is_poisoned = faults.harmless >= POISON and "MessagePoisoned" in self.ended
+        if not is_over and not is_poisoned and not faults.harmful and faults.harmless <= HARMLESS_MAX:
             raise Violation(f"{faults.harmless} harmless faults interrupted the run: {self.ended[:300]}")
 
     def _check_nothing_is_left(self) -> None:
