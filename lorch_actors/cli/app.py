@@ -4,6 +4,7 @@ Each command is loaded only when it is called: start-up time is a feature. User 
 exit code of `ExitCode`, never a traceback; any other exception is a bug and leaves `main` as it is.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -14,9 +15,12 @@ import click
 
 from lorch_actors import __version__
 from lorch_actors.cli.options import global_options
-from lorch_actors.cli.output import discard, print_error
+from lorch_actors.cli.output import discard, print_error, unwritable
 from lorch_actors.cli.routing import COMMANDS, route
 from lorch_actors.errors import ExitCode, InterruptedRun, LorchError, UsageError
+
+_CONSOLE_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What click's own words may meet, which pass our `Output` by: every other call is made where its errors are told."""
 
 _MODULES: Final = {
     "run": "run",
@@ -127,6 +131,11 @@ def _guarded(argv: list[str], call: Callable[[], int]) -> int:
         return _shown(argv, _usage_error(error), ExitCode.USAGE)
     except LorchError as error:
         return _shown(argv, error, error.exit_code)
+    except OSError as error:
+        if error.errno not in _CONSOLE_ERRORS or error.filename is not None:
+            raise
+        told = unwritable(sys.stdout, error)
+        return _shown(argv, told, told.exit_code)
 
 
 def _open_closed_streams() -> None:

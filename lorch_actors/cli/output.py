@@ -99,10 +99,15 @@ def _write(stream: IO[str], text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        discard(stream)  # what it holds back would fail once more at the end of the interpreter
-        from lorch_actors.storage.disk import storage_error
+        raise unwritable(stream, error) from error
 
-        raise storage_error("write", _NAMES.get(stream.fileno(), "the output"), error) from error
+
+def unwritable(stream: IO[str], error: OSError) -> LorchError:
+    """Return what is to be said when a standard stream takes nothing; whatever is left to be written vanishes."""
+    discard(stream)  # what it holds back would fail once more at the end of the interpreter
+    from lorch_actors.storage.disk import storage_error
+
+    return storage_error("write", _NAMES.get(stream.fileno(), "the output"), error)
 
 
 def discard(stream: IO[str]) -> None:

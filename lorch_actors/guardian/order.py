@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from lorch_actors.cli.routing import locate, route
@@ -32,7 +33,7 @@ class Order(NamedTuple):
     """What is to be carried out.
 
     argv: as the orchestrator gets it. workspace: absolute path. run_id: None for `resume`. keep_alive: whether an
-    orchestrator that dies is started again.
+    orchestrator that dies is started again. is_new: whether the directory of a demonstration was made for it.
     """
 
     argv: list[str]
@@ -41,6 +42,13 @@ class Order(NamedTuple):
     run_id: str | None
     keep_alive: bool
     limits: Limits
+    is_new: bool = False
+
+    def tidy(self) -> None:
+        """Remove the directory of a demonstration of which nothing came."""
+        if self.is_new:
+            with suppress(OSError):  # it is not empty
+                os.rmdir(self.workspace)
 
 
 def read_order(argv: Sequence[str], orchestrate: Orchestrate, limits: Limits) -> Order:
@@ -50,17 +58,20 @@ def read_order(argv: Sequence[str], orchestrate: Orchestrate, limits: Limits) ->
     """
     given = route(argv)
     words = list(argv)
+    is_new = False
     if given.demo is None:
         workspace = str(locate(given.workspace, given.config)[0])
     else:
         workspace = str(given.demo)
-        _make_demo_directory(workspace)
+        is_new = _make_demo_directory(workspace)
         words = _with_demo_directory(words, workspace)
     run_id = None if given.command == "resume" else _new_run_id()
-    return Order(words, orchestrate, workspace, run_id, given.keep_alive, limits)
+    return Order(words, orchestrate, workspace, run_id, given.keep_alive, limits, is_new)
 
 
-def _make_demo_directory(directory: str) -> None:
+def _make_demo_directory(directory: str) -> bool:
+    """Make it, and tell whether it is new. Raises UsageError."""
+    is_new = not os.path.exists(directory)
     try:
         os.makedirs(directory, exist_ok=True)
         is_empty = not os.listdir(directory)
@@ -76,6 +87,7 @@ def _make_demo_directory(directory: str) -> None:
             where=directory,
             remedy="Name another with `--demo DIR`; an interrupted demonstration goes on with `lorch resume`.",
         )
+    return is_new
 
 
 def _with_demo_directory(argv: list[str], directory: str) -> list[str]:

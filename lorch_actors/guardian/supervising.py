@@ -52,6 +52,7 @@ def guard(
             return _Guardian(order, lock).run()
         finally:
             lock.release()
+            order.tidy()
     except LorchError as error:
         # Asked by cron whether something is unfinished: what another run works on is no news.
         if not (isinstance(error, LockedError) and "--if-unfinished" in argv):

@@ -102,10 +102,11 @@ def test_a_reader_that_goes_away_is_no_error(workspace: Path):
 MAIN = "import sys; from lorch_actors.__main__ import main; sys.exit(main(sys.argv[1:]))"
 
 
-def test_output_that_cannot_be_written_is_one_message(workspace: Path):
+@pytest.mark.parametrize("words", [["config", "show"], ["--help"], ["--version"], ["run", "--help"]], ids=" ".join)
+def test_output_that_cannot_be_written_is_one_message(workspace: Path, words: list[str]):
     """`lorch … > file` on a full disk says so, and does not pretend to be done."""
     with open("/dev/full", "w") as full:
-        argv = [sys.executable, "-c", MAIN, "config", "show"]
+        argv = [sys.executable, "-c", MAIN, *words]
         done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True)
 
     assert done.returncode == ExitCode.INTERRUPTED

@@ -38,6 +38,18 @@ def test_a_demonstration_is_not_made_among_other_files(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_demonstration_of_which_nothing_comes_leaves_no_directory(tmp_path, is_there):
+    """A mistake in the command line is told by the orchestrator, when the directory is there already."""
+    if is_there:
+        (tmp_path / "demo").mkdir()
+    argv = [sys.executable, "-m", "lorch_actors", "run", "--demo", "demo", "surplus"]
+    ended = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+
+    assert (ended.returncode, ended.stderr.splitlines()[0]) == (2, "lorch: got unexpected extra argument (surplus)")
+    assert (tmp_path / "demo").exists() is is_there
+
+
 def test_the_workspace_may_stand_in_the_configuration(tmp_path):
     """The lock is taken in the workspace that the orchestrator will use."""
     (tmp_path / "lorch.json").write_text('{"workspace_root": "below"}')
