@@ -6,8 +6,10 @@ otherwise give one id for two different trees.
 """
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
+from itertools import islice
 from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +20,7 @@ from msgspec import Struct
 from lorch_actors.errors import SnapshotError
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.storage import atomic, disk
+from lorch_actors.storage.file_records import checksum, size_and_mtime_ns, total_size
 
 _ENTRIES_PER_HASH: Final = 1024
 _ENTRIES_PER_BLOCK: Final = 1024
@@ -52,24 +55,87 @@ class Skipped(Struct, frozen=True):
     encoded: bool = False
 
 
+class Found(Struct, frozen=True):
+    """What a tree holds: records of its files (see `file_records`), and links, by path as `os.fsdecode` gives it.
+
+    Entries are made where they are needed, which is seldom: of a tree that has not changed, the id is known.
+    """
+
+    records: dict[str, bytes]
+    links: dict[str, TrackedLink]
+
+    def entries(self) -> Iterator[TrackedFile | TrackedLink]:
+        """Yield an entry for each file and link, in the order of their path bytes."""
+        for path in in_byte_order([*self.records, *self.links]):
+            record = self.records.get(path)
+            yield _tracked_file(path, record) if record is not None else self.links[path]
+
+    def without(self, paths: Collection[str]) -> "Found":
+        """Return the same without the files at these paths."""
+        if not paths:
+            return self
+        return Found({path: record for path, record in self.records.items() if path not in paths}, self.links)
+
+
 class Snapshot(Struct, frozen=True):
-    """One capture. entries and skipped are in the order of their path bytes; size_bytes counts files only."""
+    """One capture. skipped is in the order of the path bytes; files_read: how many had to be read for it."""
 
     snapshot_id: str
-    entries: tuple[TrackedFile | TrackedLink, ...]
+    found: Found
     skipped: tuple[Skipped, ...]
-    size_bytes: int
-    files: int
-    links: int
     files_read: int
 
+    @property
+    def entries(self) -> tuple[TrackedFile | TrackedLink, ...]:
+        """All files and links, in the order of their path bytes; made anew each time."""
+        return tuple(self.found.entries())
 
-def snapshot_id(entries: Sequence[TrackedFile | TrackedLink]) -> str:
+    @property
+    def files(self) -> int:
+        """How many files there are."""
+        return len(self.found.records)
+
+    @property
+    def links(self) -> int:
+        """How many links there are."""
+        return len(self.found.links)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all files."""
+        return total_size(self.found.records.values())
+
+
+def in_byte_order(paths: list[str]) -> list[str]:
+    """Return the paths, as `os.fsdecode` gives them, in the order of their bytes."""
+    # The order of code points is the order of UTF-8 bytes, except for the surrogates that stand for stray bytes.
+    has_stray_bytes = any(written_name(path) is not None for path in paths)
+    key: Callable[[str], bytes] | None = os.fsencode if has_stray_bytes else None
+    return sorted(paths, key=key)
+
+
+def tracked_link(path: str, target: str, mtime_ns: int) -> TrackedLink:
+    """Return the entry of a link; path and target as `os.fsdecode` gives them."""
+    if written_name(path) is None and written_name(target) is None:
+        return TrackedLink(path, target, mtime_ns)
+    texts = [written_name(text) or text.replace("%", "%25") for text in (path, target)]
+    return TrackedLink(texts[0], texts[1], mtime_ns, encoded=True)
+
+
+def _tracked_file(path: str, record: bytes) -> TrackedFile:
+    text = written_name(path)
+    size, mtime_ns = size_and_mtime_ns(record)
+    return TrackedFile(text or path, checksum(record), size, mtime_ns, text is not None)
+
+
+def snapshot_id(entries: Iterable[TrackedFile | TrackedLink]) -> str:
     """Return the id of a tree with these entries, which are in the order of their path bytes."""
     digest = hashlib.sha256(b"[")
-    for at in range(0, len(entries), _ENTRIES_PER_HASH):
-        block = ",".join(map(_canonical, entries[at : at + _ENTRIES_PER_HASH]))
-        digest.update((("," if at else "") + block).encode())
+    texts = map(_canonical, entries)
+    separator = ""
+    while block := ",".join(islice(texts, _ENTRIES_PER_HASH)):
+        digest.update((separator + block).encode())
+        separator = ","
     digest.update(b"]")
     return f"snap-{digest.hexdigest()[:12]}"
 
@@ -105,10 +171,11 @@ def write_manifest(path: Path, snapshot: Snapshot, created_at: str, workspace_ro
     """
     head = msgspec.json.encode(_head(snapshot, created_at, workspace_root))
     content = bytearray(head[:-1] + b',"files":[')
-    for at in range(0, len(snapshot.entries), _ENTRIES_PER_BLOCK):
-        block = [_object(entry) for entry in snapshot.entries[at : at + _ENTRIES_PER_BLOCK]]
-        content += b",\n" if at else b"\n"
-        content += b",\n".join(map(msgspec.json.encode, block))
+    lines = map(msgspec.json.encode, map(_object, snapshot.found.entries()))
+    separator = b"\n"
+    while block := b",\n".join(islice(lines, _ENTRIES_PER_BLOCK)):
+        content += separator + block
+        separator = b",\n"
     content += b"\n]}\n"
     disk.make_directory(path.parent)
     atomic.write_atomic(path, bytes(content))

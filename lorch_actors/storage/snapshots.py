@@ -17,9 +17,18 @@ from pathlib import Path
 from typing import Final
 
 from lorch_actors.errors import PathRefused, SnapshotError
+from lorch_actors.storage.file_records import FINGERPRINT_BYTES, fingerprint, is_racy
 from lorch_actors.storage.large_files import LARGE_BYTES, WAITING_MAX, Hashes, LargeFile, close_all
-from lorch_actors.storage.manifests import Skipped, Snapshot, TrackedFile, TrackedLink, snapshot_id, written_name
-from lorch_actors.storage.stat_cache import FINGERPRINT_BYTES, StatCache, fingerprint, is_racy
+from lorch_actors.storage.manifests import (
+    Found,
+    Skipped,
+    Snapshot,
+    in_byte_order,
+    snapshot_id,
+    tracked_link,
+    written_name,
+)
+from lorch_actors.storage.stat_cache import StatCache
 from lorch_actors.storage.workspace import OWN_DIRECTORIES
 
 SKIPPED_NAMES: Final = frozenset({".git", "node_modules", ".cache", "__pycache__"})
@@ -54,16 +63,21 @@ def capture(
     on_progress: called at least every few hundred files and every 16 MiB.
     Raises SnapshotError naming what cannot be read, PathRefused for an include that leaves the workspace.
     """
-    walk = _Walk(root, exclude, cache.records if cache else {}, on_progress or _no_progress)
+    known = cache if cache is not None else StatCache(root)
+    walk = _Walk(root, exclude, known.found.records, on_progress or _no_progress)
     try:
         for path in include:
             walk.include(path)
-        snapshot = walk.snapshot()
+        walk.finish()
     finally:
         walk.close()
-    if cache is not None:
-        cache.records = walk.learnt
-    return snapshot
+    found = walk.found
+    known_id = known.snapshot_id if found == known.found else ""
+    found_id = known_id or snapshot_id(found.entries())
+    if walk.racy or not known_id:
+        known.learn(found.without(walk.racy), "" if walk.racy else found_id)
+    skipped = tuple([walk.skipped[path] for path in in_byte_order([*walk.skipped])])
+    return Snapshot(found_id, found, skipped, walk.files_read)
 
 
 def _no_progress() -> None:
@@ -81,30 +95,21 @@ class _Walk:
         self._known = known
         self._on_progress = on_progress
         self._started_ns = time.time_ns()
-        self._found: dict[str, TrackedFile | TrackedLink] = {}
-        self._skipped: dict[str, Skipped] = {}
-        self._files_read = 0
         self._large: list[LargeFile] = []
-        self.learnt: dict[str, bytes] = {}
+        self.found = Found({}, {})
+        self.racy: set[str] = set()
+        self.skipped: dict[str, Skipped] = {}
+        self.files_read = 0
 
-    def snapshot(self) -> Snapshot:
-        """Return what was found."""
+    def finish(self) -> None:
+        """Hash what was put off to the end."""
         self._hash_large()
-        # The order of code points is the order of UTF-8 bytes, except for the surrogates that stand for stray bytes.
-        order: Callable[[str], bytes] | None = None
-        if any(entry.encoded for entry in self._found.values()):
-            order = os.fsencode
-        entries = tuple([self._found[path] for path in sorted(self._found, key=order)])
-        sizes = [entry.size for entry in entries if isinstance(entry, TrackedFile)]
-        return Snapshot(
-            snapshot_id=snapshot_id(entries),
-            entries=entries,
-            skipped=tuple(self._skipped[path] for path in sorted(self._skipped, key=os.fsencode)),
-            size_bytes=sum(sizes),
-            files=len(sizes),
-            links=len(entries) - len(sizes),
-            files_read=self._files_read,
-        )
+        for path in self.found.links.keys() & self.found.records.keys():
+            del self.found.links[path]  # included twice, and replaced in between
+
+    def close(self) -> None:
+        """Let go of what was put off, when the walk has failed."""
+        close_all(self._large)
 
     def include(self, path: str) -> None:
         """Walk one included path. Its own parts may be hidden; what is below it may not."""
@@ -147,16 +152,24 @@ class _Walk:
                 remedy="Remove the directory, or list it under snapshot.exclude.",
             )
         directories = []
+        skipped = SKIPPED_NAMES if prefix else SKIPPED_NAMES.union(OWN_DIRECTORIES)
         for entry in self._entries(fd, prefix):
             name = entry.name
-            if name[0] == "." or name in SKIPPED_NAMES or (not prefix and name in OWN_DIRECTORIES):
+            if name[0] == "." or name in skipped:
                 continue
             path = prefix + name
             if self._excluded is not None and self._excluded(path):
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            if entry.is_file(follow_symlinks=False):
+                try:
+                    found = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if not self._is_unchanged(path, found) and not self._regular(fd, name, path, found):
+                    self._take(fd, name, path, depth + 1)
+            elif entry.is_dir(follow_symlinks=False):
                 directories.append((name, path))
-            elif not entry.is_file(follow_symlinks=False) or not self._file(fd, entry, path):
+            else:
                 self._take(fd, name, path, depth + 1)
         for name, path in directories:
             self._take(fd, name, path, depth + 1)
@@ -167,13 +180,6 @@ class _Walk:
                 yield from found
         except OSError as error:
             raise _unreadable(prefix, error) from error
-
-    def _file(self, fd: int, entry: os.DirEntry[str], path: str) -> bool:
-        """Take a regular file at the first try; False: look again."""
-        try:
-            return self._regular(fd, entry.name, path, entry.stat(follow_symlinks=False))
-        except FileNotFoundError:
-            return True
 
     def _take(self, fd: int, name: str, path: str, depth: int) -> None:
         """Take whatever has that name. It may become another thing while we look, but not for ever."""
@@ -191,7 +197,7 @@ class _Walk:
     def _look(self, fd: int, name: str, path: str, depth: int) -> bool:
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode):
-            return self._regular(fd, name, path, found)
+            return self._is_unchanged(path, found) or self._regular(fd, name, path, found)
         if stat.S_ISDIR(found.st_mode):
             child = self._open_directory(name, fd, path)
             try:
@@ -199,42 +205,39 @@ class _Walk:
             finally:
                 os.close(child)
         elif stat.S_ISLNK(found.st_mode):
-            self._link(path, os.readlink(name, dir_fd=fd), found)
+            self.found.links[path] = tracked_link(path, os.readlink(name, dir_fd=fd), found.st_mtime_ns)
         else:
             text = written_name(path)
-            self._skipped[path] = Skipped(text or path, _kind(found.st_mode), text is not None)
+            self.skipped[path] = Skipped(text or path, _kind(found.st_mode), text is not None)
         return True
 
-    def _link(self, path: str, target: str, found: os.stat_result) -> None:
-        if written_name(path) is None and written_name(target) is None:
-            self._found[path] = TrackedLink(path, target, found.st_mtime_ns)
-            return
-        texts = [written_name(text) or text.replace("%", "%25") for text in (path, target)]
-        self._found[path] = TrackedLink(texts[0], texts[1], found.st_mtime_ns, encoded=True)
-
-    def _regular(self, fd: int, name: str, path: str, found: os.stat_result) -> bool:
-        """Take a regular file; False when it changed meanwhile."""
-        mark = fingerprint(found)
+    def _is_unchanged(self, path: str, found: os.stat_result) -> bool:
+        """Take a regular file as it is known, if it is what it was. Of most files nothing else is looked at."""
         record = self._known.get(path)
-        if record is None or record[:FINGERPRINT_BYTES] != mark:
-            if found.st_size >= LARGE_BYTES:
-                self._put_off(LargeFile(os.dup(fd), name, path, found, mark))
-                return True
-            digest = self._hash(fd, name, path, found.st_size, mark, self._on_progress)
-            if digest is None:
-                return False
-            self._files_read += 1
-            record = mark + digest
+        if record is None or record[:FINGERPRINT_BYTES] != fingerprint(found):
+            return False
         self._learn(path, found, record)
         return True
 
+    def _regular(self, fd: int, name: str, path: str, found: os.stat_result) -> bool:
+        """Read a regular file; False when it changed meanwhile."""
+        mark = fingerprint(found)
+        if found.st_size >= LARGE_BYTES:
+            self._put_off(LargeFile(os.dup(fd), name, path, found, mark))
+            return True
+        digest = self._hash(fd, name, path, found.st_size, mark, self._on_progress)
+        if digest is None:
+            return False
+        self.files_read += 1
+        self._learn(path, found, mark + digest)
+        return True
+
     def _learn(self, path: str, found: os.stat_result, record: bytes) -> None:
-        if not is_racy(found, self._started_ns):
-            self.learnt[path] = record
-        checksum = f"sha256:{record[FINGERPRINT_BYTES:].hex()}"
-        text = written_name(path)
-        self._found[path] = TrackedFile(text or path, checksum, found.st_size, found.st_mtime_ns, text is not None)
-        if not len(self._found) % _ENTRIES_PER_PROGRESS:
+        records = self.found.records
+        records[path] = record
+        if is_racy(found, self._started_ns):
+            self.racy.add(path)
+        if not len(records) % _ENTRIES_PER_PROGRESS:
             self._on_progress()
 
     def _put_off(self, file: LargeFile) -> None:
@@ -252,17 +255,13 @@ class _Walk:
             try:
                 for file, digest in zip(files, Hashes(self._hash_one, self._on_progress).of(files), strict=True):
                     if digest is not None:
-                        self._files_read += 1
+                        self.files_read += 1
                         self._learn(file.path, file.found, file.mark + digest)
                     else:
                         self._take(file.parent, file.name, file.path, file.path.count("/") + 1)
             finally:
                 close_all(files)
         raise _restless(self._large[0].path)
-
-    def close(self) -> None:
-        """Let go of what was put off, when the walk has failed."""
-        close_all(self._large)
 
     def _hash_one(self, file: LargeFile, on_piece: Callable[[], None]) -> bytes | None:
         return self._hash(file.parent, file.name, file.path, file.found.st_size, file.mark, on_piece)

@@ -1,60 +1,42 @@
-"""What was known about each tracked file when it was last read, so that unchanged files are not read again.
+"""What was known of a tree when it was last captured, so that unchanged files are not read again.
 
-Keyed like git's index: a file whose size, mtime, ctime, inode, device and mode are what they were is taken to hold
-what it held. A program can set the mtime back, but not the ctime. A file that was touched so shortly before its
-capture that a later write could carry the same times is *racy* (git's term) and is not remembered at all.
+Files that are racy (see `file_records`) are not remembered at all. The id of the tree is, where nothing in it was racy:
+a tree in which every file and every link is what it was has the id that it had.
 
 The file is a cache and nothing else: absent, damaged or of another format, it is ignored and everything is read.
-Format: CBOR ``{"format", "paths", "records", "check"}``; ``paths`` are the raw paths joined by NUL, ``records`` as
-many times `RECORD_BYTES`, ``check`` is SHA-256 over both.
+Format: one line ``lorch-stat-cache 2 <64 hex>``, the SHA-256 of the rest; then CBOR of ``[paths, records, links,
+snapshot_id]``: ``paths`` are the raw paths joined by NUL, ``records`` as many times `RECORD_BYTES`, ``links`` pairs of
+a raw path and an entry, ``snapshot_id`` is empty where it is not known. The number in the first line also counts up
+when ids are made in another way.
 """
 
 import hashlib
 import os
-import struct
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from lorch_actors.errors import StorageError
 from lorch_actors.storage import atomic, disk
+from lorch_actors.storage.file_records import RECORD_BYTES
+from lorch_actors.storage.manifests import Found, TrackedLink
 
-FINGERPRINT_BYTES: Final = 44
-RECORD_BYTES: Final = FINGERPRINT_BYTES + 32
-
-_FORMAT: Final = 1
+_HEADER: Final = b"lorch-stat-cache 2 "
 _CACHE_MAX_BYTES: Final = 1 << 30
-_SECOND_NS: Final = 1_000_000_000
-_MARGIN_NS: Final = 50_000_000  # kernels stamp files with a clock that ticks every 10 ms at the slowest
-_COARSE_MARGIN_NS: Final = 2 * _SECOND_NS  # FAT counts in steps of two seconds, old network file systems in one
-_pack = struct.Struct("<QqqQQI").pack
-
-
-def fingerprint(found: os.stat_result) -> bytes:
-    """Return what identifies a file's content without reading it: `FINGERPRINT_BYTES` bytes."""
-    return _pack(
-        found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, found.st_dev & (2**64 - 1), found.st_mode
-    )
-
-
-def is_racy(found: os.stat_result, started_ns: int) -> bool:
-    """Say whether a write after ``started_ns`` (nanoseconds since 1970) could leave the same times on the file."""
-    newest = max(found.st_mtime_ns, found.st_ctime_ns)
-    if newest < started_ns - _COARSE_MARGIN_NS:
-        return False
-    coarse = newest % _SECOND_NS == 0
-    return newest >= started_ns - (_COARSE_MARGIN_NS if coarse else _MARGIN_NS)
 
 
 class StatCache:
-    """Fingerprint and SHA-256 of each file, by its path below the workspace (as `os.fsdecode` gives it).
+    """What is known from before: ``found``, and ``snapshot_id`` of exactly that, empty if it is not known.
 
-    `capture` reads `records` and replaces them; `save` writes them if they changed.
+    `capture` reads both and has the cache `learn`; `save` writes what was learnt.
     """
 
-    def __init__(self, path: Path, records: dict[str, bytes] | None = None) -> None:
+    def __init__(self, path: Path, found: Found | None = None, snapshot_id: str = "") -> None:
         self.path = path
-        self.records = records or {}
-        self._saved = self.records
+        self.found = found if found is not None else Found({}, {})
+        self.snapshot_id = snapshot_id
+        self._is_saved = True
 
     @classmethod
     def load(cls, path: Path) -> "StatCache":
@@ -63,41 +45,51 @@ class StatCache:
             content = disk.read_file(path, _CACHE_MAX_BYTES)
         except StorageError:  # a cache that cannot be read is no cache
             return cls(path)
-        return cls(path, _decode(content) if content else None)
+        return cls(path, *_decode(content or b""))
+
+    def learn(self, found: Found, snapshot_id: str) -> None:
+        """Know this from now on, and nothing else."""
+        if (found, snapshot_id) != (self.found, self.snapshot_id):
+            self.found, self.snapshot_id = found, snapshot_id
+            self._is_saved = False
 
     def save(self) -> None:
         """Write the cache atomically unless it is what the file holds. Raises StorageError."""
-        if self.records == self._saved:
+        if self._is_saved:
             return
         disk.make_directory(self.path.parent)
-        atomic.write_atomic(self.path, _encode(self.records))
-        self._saved = self.records
+        atomic.write_atomic(self.path, _encode(self.found, self.snapshot_id))
+        self._is_saved = True
 
 
-def _encode(records: dict[str, bytes]) -> bytes:
+def _encode(found: Found, snapshot_id: str) -> bytes:
     import cbor2
 
-    paths = b"\0".join(map(os.fsencode, records))
-    values = b"".join(records.values())
-    check = hashlib.sha256(paths + values).digest()
-    return cbor2.dumps({"format": _FORMAT, "paths": paths, "records": values, "check": check})
+    paths = b"\0".join(map(os.fsencode, found.records))
+    links = [[os.fsencode(path), msgspec.to_builtins(link)] for path, link in found.links.items()]
+    body = cbor2.dumps([paths, b"".join(found.records.values()), links, snapshot_id])
+    return _header(body) + body
 
 
-def _decode(content: bytes) -> dict[str, bytes] | None:
+def _decode(content: bytes) -> tuple[Found, str] | tuple[()]:
     import cbor2
 
+    start = content.find(b"\n") + 1
+    body = content[start:]
+    if not content or content[:start] != _header(body):
+        return ()
     try:
-        found = cbor2.loads(content)
-    except (cbor2.CBORDecodeError, ValueError, OverflowError, MemoryError, RecursionError, TypeError):
-        return None
-    if not isinstance(found, dict) or found.get("format") != _FORMAT:
-        return None
-    paths, values, check = found.get("paths"), found.get("records"), found.get("check")
-    if not isinstance(paths, bytes) or not isinstance(values, bytes):
-        return None
-    if hashlib.sha256(paths + values).digest() != check or not paths:
-        return None
-    names = os.fsdecode(paths).split("\0")
-    if len(values) != len(names) * RECORD_BYTES:
-        return None
-    return {name: values[at * RECORD_BYTES : (at + 1) * RECORD_BYTES] for at, name in enumerate(names)}
+        paths, records, links, snapshot_id = cbor2.loads(body)
+        names = os.fsdecode(paths).split("\0") if paths else []
+        each = [records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)]
+        found = Found(
+            dict(zip(names, each, strict=True)),
+            {os.fsdecode(path): msgspec.convert(said, TrackedLink) for path, said in links},
+        )
+    except (cbor2.CBORDecodeError, msgspec.ValidationError, ValueError, TypeError):
+        return ()
+    return found, snapshot_id
+
+
+def _header(body: bytes) -> bytes:
+    return _HEADER + hashlib.sha256(body).hexdigest().encode() + b"\n"

@@ -35,7 +35,7 @@ from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.records.rebuild import complete, complete_finished, transcript_of
 from lorch_actors.storage.artifacts import Verdict
 from lorch_actors.storage.ledger import read_lines
-from lorch_actors.storage.manifests import Snapshot
+from lorch_actors.storage.manifests import Found, Snapshot
 from lorch_actors.storage.workspace import OWN_DIRECTORIES, Workspace
 from lorch_actors.workflow.system import ProcessRef
 
@@ -499,7 +499,7 @@ def story_of(script: int) -> Story:
 def _tree_in_memory() -> Iterator[None]:
     """Have the user's tree be one that never changes, and the claims of agents be right."""
     before = snapshotter.capture, snapshotter.verify_artifacts
-    tree = Snapshot("snap-0123456789ab", (), (), 0, 0, 0, 0)
+    tree = Snapshot("snap-0123456789ab", Found({}, {}), (), 0)
     snapshotter.capture = lambda *_, **__: tree
     snapshotter.verify_artifacts = lambda *_, **__: Verdict((), ())
     try:

@@ -98,6 +98,21 @@ def test_overlapping_includes_count_once(root):
     assert paths(capture(root, ["src", "./src/a/", "src/b"])) == ["src/a.py", "src/a/c", "src/b"]
 
 
+def test_what_is_included_twice_and_replaced_in_between_is_one_thing(root, monkeypatch):
+    """A file that was a link, or a link that was a file, when it was met first."""
+    opened = []
+
+    def replace_at_the_second():
+        opened.append(1)
+        if len(opened) == 2:
+            (root / "src/b").unlink()
+            (root / "src/b").symlink_to("a.py")
+
+    before_opening(monkeypatch, "src", replace_at_the_second)
+
+    assert paths(capture(root, ["src", "src/b"])) == ["src/a.py", "src/a/c", "src/b"]
+
+
 @pytest.mark.parametrize("path", ["/etc", "../x", "src/../../x", "a\0b"])
 def test_an_include_outside_the_workspace_is_refused(root, path):
     """Absolute paths and those that climb are refused."""

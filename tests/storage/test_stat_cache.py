@@ -4,11 +4,13 @@ import os
 import time
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
-from lorch_actors.storage import disk
+from lorch_actors.storage import disk, snapshots
+from lorch_actors.storage.file_records import fingerprint, is_racy
 from lorch_actors.storage.snapshots import capture
-from lorch_actors.storage.stat_cache import StatCache, is_racy
+from lorch_actors.storage.stat_cache import StatCache
 
 HOUR_NS = 3600 * 10**9
 
@@ -45,6 +47,43 @@ def test_unchanged_files_are_not_read_again(root, an_hour_later):
 
     assert (first.files_read, second.files_read) == (2, 0)
     assert first.snapshot_id == second.snapshot_id
+
+
+def test_of_an_unchanged_tree_nothing_is_made_anew(root, an_hour_later, monkeypatch):
+    """Each file is compared once; neither entries nor the id over them are made: it has the id that it had."""
+    (root / "src/link").symlink_to("a")
+    first = take(root)
+    seen = []
+    monkeypatch.setattr(snapshots, "fingerprint", lambda found: seen.append(1) or fingerprint(found))
+    monkeypatch.setattr(snapshots, "snapshot_id", lambda _: pytest.fail("made anew"))
+    second = take(root)
+
+    assert (second, len(seen)) == (msgspec.structs.replace(first, files_read=0), 2)
+
+
+def test_another_link_is_another_tree(root, an_hour_later):
+    """Links are remembered by what they say, and an id only for exactly what was found."""
+    (root / "src/link").symlink_to("a")
+    first = take(root)
+    (root / "src/link").unlink()
+    (root / "src/link").symlink_to("b")
+    second = take(root)
+    (root / "src/link").unlink()
+    third = take(root)
+
+    assert len({first.snapshot_id, second.snapshot_id, third.snapshot_id}) == 3
+    assert (second.files_read, third.files_read) == (0, 0)
+    assert third.snapshot_id == capture(root, ["src"]).snapshot_id
+
+
+def test_a_clock_that_was_set_back_makes_known_files_racy(root, an_hour_later, monkeypatch):
+    """What was known is not read again, but forgotten: by that clock it could still change under the same times."""
+    first = take(root)
+    monkeypatch.setattr("lorch_actors.storage.snapshots.time", time)
+    set_back = take(root)
+
+    assert (set_back.files_read, set_back.snapshot_id) == (0, first.snapshot_id)
+    assert take(root).files_read == 2
 
 
 def test_young_files_are_read_again(root):
@@ -116,7 +155,7 @@ def test_vanished_files_leave_the_cache(root, an_hour_later):
     (root / "src/a").unlink()
     take(root)
 
-    assert list(StatCache.load(cache_file(root)).records) == ["src/b"]
+    assert list(StatCache.load(cache_file(root)).found.records) == ["src/b"]
 
 
 def test_names_that_are_not_utf8_are_remembered(root, an_hour_later):
