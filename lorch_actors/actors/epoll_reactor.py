@@ -27,19 +27,20 @@ _MANY_CANCELLED: Final = 64  # more than so many, and more than half of all, and
 class _Watch:
     """Who waits for what on one descriptor."""
 
-    __slots__ = ("interest", "on_read", "on_write", "owner", "paused", "round")
+    __slots__ = ("edge", "interest", "on_read", "on_write", "owner", "paused", "round")
 
     def __init__(self, owner: str, round_: int) -> None:
         self.owner = owner
         self.round = round_
         self.on_read: Callback | None = None
         self.on_write: Callback | None = None
+        self.edge = 0
         self.paused = False
         self.interest = 0
 
     def wanted(self) -> int:
         """Return the epoll mask this watch asks for; 0 is none."""
-        mask = _READ if self.on_read is not None and not self.paused else 0
+        mask = _READ | self.edge if self.on_read is not None and not self.paused else 0
         return mask | (select.EPOLLOUT if self.on_write is not None else 0)
 
 
@@ -112,6 +113,14 @@ class EpollReactor:
         with self._lock:
             watch = self._watch(fd, owner)
             watch.on_read = callback
+            self._arm(fd, watch)
+
+    def watch_arrivals(self, fd: int, callback: Callback, owner: str) -> None:
+        """Call back when more has come to ``fd``, once; see ``Reactor``."""
+        with self._lock:
+            watch = self._watch(fd, owner)
+            watch.on_read = callback
+            watch.edge = select.EPOLLET
             self._arm(fd, watch)
 
     def watch_write(self, fd: int, callback: Callback, owner: str) -> None:
@@ -232,9 +241,13 @@ class EpollReactor:
     def _dispatch(self, fd: int, mask: int) -> None:
         with self._lock:
             watch = self._watches.get(fd)
-            # A watch of this very round may be a new owner of a number that the event was not meant for. Events are
-            # level-triggered: if it was, it comes again in the next round.
-            if watch is None or watch.round == self._round:
+            # A watch of this very round may be a new owner of a number that the event was not meant for. If it was,
+            # it comes again in the next round: because it is level-triggered, or because we ask for it.
+            if watch is None:
+                return
+            if watch.round == self._round:
+                if watch.edge:
+                    self._epoll.modify(fd, watch.interest)
                 return
             if mask & (_READ | _BROKEN) and watch.on_read is not None and not watch.paused:
                 self._call(watch.on_read, watch.owner, fd)

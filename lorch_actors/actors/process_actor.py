@@ -165,9 +165,9 @@ class ProcessActor(Actor):
         match frame.kind:
             case FrameKind.HELLO:
                 self._on_worker_up(frame.body)
-            case FrameKind.REPLY:
-                self.on_reply(frame.body)
             case FrameKind.ACK:
+                for reply in frame.body:
+                    self.on_reply(reply)
                 self._on_ack(frame.number)
             case FrameKind.PROGRESS:
                 self._sign_ms = self.now_ms()

@@ -75,7 +75,7 @@ class ProcessLink:
         self._socket, theirs = socket.socketpair()
         self._socket.settimeout(0)
         self._fd = self._socket.fileno()
-        reactor.watch_read(self._fd, self._on_readable, name)
+        reactor.watch_arrivals(self._fd, wake, name)
         self._send(introduction)
         server.fork(theirs, self._on_forked)
 
@@ -127,8 +127,9 @@ class ProcessLink:
         try:
             while data := self._socket.recv(_CHUNK_BYTES):
                 frames += self._reader.feed(data)
+                if len(data) < _CHUNK_BYTES:
+                    return frames  # that was all; what comes from now on wakes again
         except BlockingIOError:
-            self._reactor.resume_read(self._fd)
             return frames
         except FrameError as error:
             self._damage = f"it sent damage: {error.what}"
@@ -161,10 +162,6 @@ class ProcessLink:
             self._socket.close()
 
     # -- in the reactor's thread --------------------------------------------------------------------------------
-
-    def _on_readable(self) -> None:
-        self._reactor.pause_read(self._fd)  # until it has been read
-        self._wake()
 
     def _on_death(self) -> None:
         with self._lock:

@@ -24,6 +24,13 @@ class Reactor(Protocol):
         """Call back as long as ``fd`` has something to read, has ended or is broken."""
         ...
 
+    def watch_arrivals(self, fd: int, callback: Callback, owner: str) -> None:
+        """Call back when more has come to ``fd``, once, so that who reads it need not pause it meanwhile.
+
+        Whoever is called reads until there is nothing left. The end of a stream may come together with its last bytes.
+        """
+        ...
+
     def watch_write(self, fd: int, callback: Callback, owner: str) -> None:
         """Call back once, when ``fd`` can be written or is broken."""
         ...

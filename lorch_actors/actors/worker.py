@@ -56,10 +56,9 @@ class FrameKind(IntEnum):
 
     MESSAGE = 0  # to the worker: number, message
     HELLO = 1  # from the worker: 0, what ``open`` returned
-    REPLY = 2  # 0, one reply
-    ACK = 3  # everything up to this number has been handled
-    PROGRESS = 4  # still at work
-    FAILED = 5  # the exception that ends the worker: {"type", "what", "where", "remedy"}
+    ACK = 2  # everything up to this number has been handled; the replies
+    PROGRESS = 3  # still at work
+    FAILED = 4  # the exception that ends the worker: {"type", "what", "where", "remedy"}
 
 
 class Frame(Struct, frozen=True):

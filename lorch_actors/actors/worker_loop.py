@@ -29,10 +29,9 @@ class WorkerLoop:
         self._send([Frame(FrameKind.HELLO, 0, self._worker.open())])
 
     def handle(self, frames: Sequence[Frame]) -> None:
-        """Handle one batch of messages; send the replies and then the acknowledgement of the last one."""
-        messages = [frame.body for frame in frames]
-        replies = [Frame(FrameKind.REPLY, 0, reply) for reply in self._worker.handle(messages, self)]
-        self._send([*replies, Frame(FrameKind.ACK, frames[-1].number)])
+        """Handle one batch of messages; send the acknowledgement of the last one, with all replies."""
+        replies = list(self._worker.handle([frame.body for frame in frames], self))
+        self._send([Frame(FrameKind.ACK, frames[-1].number, replies)])
 
     def close(self) -> None:
         """Close the worker."""

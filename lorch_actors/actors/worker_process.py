@@ -56,7 +56,9 @@ def work(socket_fd: int, orchestrator_pidfd: int) -> int:
 
 def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None], watch: "_OrphanWatch") -> None:
     reader = FrameReader()
-    batch = _next_batch(connection, reader)
+    arrivals = select.poll()
+    arrivals.register(connection, select.POLLIN)
+    batch = _next_batch(connection, reader, arrivals)
     if not batch:
         return  # the front has given it up already
     name, create = batch.pop(0).body
@@ -65,25 +67,32 @@ def _work(connection: socket.socket, send: Callable[[Sequence[Frame]], None], wa
     loop = WorkerLoop(worker, send)
     loop.open()
     watch.then = worker.orphaned
-    while batch or (batch := _next_batch(connection, reader)):
+    while batch or (batch := _next_batch(connection, reader, arrivals)):
         loop.handle(batch)
         batch = []
     loop.close()
 
 
-def _next_batch(connection: socket.socket, reader: FrameReader) -> list[Frame]:
-    """Wait for messages and return all that have arrived; nothing when the front wants no more."""
+def _next_batch(connection: socket.socket, reader: FrameReader, arrivals: select.poll) -> list[Frame]:
+    """Wait for messages and return all that have arrived; nothing when the front wants no more.
+
+    Waited for in ``poll``: who waits in ``recv`` is woken also when the other side takes an answer.
+    """
     batch: list[Frame] = []
     size_bytes = 0
     while size_bytes < _BATCH_BYTES:
+        if not batch:
+            arrivals.poll()
         try:
-            data = connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT if batch else 0)
+            data = connection.recv(_CHUNK_BYTES, socket.MSG_DONTWAIT)
         except BlockingIOError:
             break
         if not data:
             break
         size_bytes += len(data)
         batch += reader.feed(data)
+        if batch and len(data) < _CHUNK_BYTES:
+            break  # that was all
         if not batch:
             size_bytes = 0  # one large message is coming in; it is waited for whatever its size
     return batch

@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from lorch_actors.errors import FailureCode
-from lorch_actors.protocol.configuration import Amounts
+from lorch_actors.protocol.configuration import Amounts, Budget
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, BudgetLeft, Event, Object
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.workflow.accounts import limit_of
@@ -22,6 +22,7 @@ from lorch_actors.workflow.state import Moment, Run, Spent, Task
 MICRO: Final = 1_000_000
 USD_MAX: Final = 1e9
 TOKENS_MAX: Final = 10**15
+_UNLIMITED: Final = Budget()
 _UNITS: Final = {"usd": "US dollars", "tokens": "tokens", "wall_s": "seconds of work"}
 
 
@@ -109,6 +110,8 @@ def minus(spent: Spent, before: Spent) -> Spent:
 
 
 def _scopes(run: Run, task: Task | None, now: Moment) -> Iterator[tuple[str, str, Amounts, Spent]]:
+    if run.policy.budget == _UNLIMITED:
+        return
     spent = spent_now(run, now)
     yield "the run", "", run.policy.budget, spent
     if task is not None:

@@ -53,6 +53,21 @@ def test_data_is_announced_as_long_as_it_is_there(reactor, pair, log):
     assert log.take(3) == [b"x", b"y", b"z"]
 
 
+def test_arrivals_are_announced_once(reactor, pair, log):
+    """What is left unread is not announced again; what comes later is, and the end; also to a watch just begun."""
+    ours, theirs = pair
+    theirs.send(b"there already")
+    reactor.watch_arrivals(ours.fileno(), lambda: log.tell("more"), "a")
+    assert log.next() == "more"
+    settle(reactor)
+    assert log.rest() == []
+    theirs.send(b"z")
+    assert log.next() == "more"
+    theirs.close()
+
+    assert log.next() == "more"
+
+
 def test_writability_is_announced_once(reactor, pair, log):
     """The write callback is for one time."""
     ours, _ = pair
