@@ -1,22 +1,11 @@
-"""Many kills, and many tasks: what takes minutes, each by itself."""
+"""A batch of short tasks under light chaos for minutes: nothing grows."""
 
 from pathlib import Path
 
 import pytest
 from chaos_driving import NOTHING_BROKE, chaos, costs
 
-from lorch_actors.chaos.settings import BELOW, VICTIMS
-
-
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-def test_five_hundred_kills_over_all_roles(tmp_path: Path):
-    """Every task finished, 0 entries lost, 0 steps executed twice, 0 orphans."""
-    after = chaos(tmp_path / "w", "--kills", "500", "--seed", "500")
-
-    assert costs(after.report) == NOTHING_BROKE
-    assert after.report["tasks_completed"] == after.report["tasks"]
-    assert {line["role"] for line in after.report["roles"]} == set(VICTIMS)
+from lorch_actors.chaos.settings import BELOW
 
 
 @pytest.mark.long
