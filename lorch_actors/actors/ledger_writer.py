@@ -167,6 +167,8 @@ class LedgerWriter(ProcessActor):
             case Subscribe(name):
                 self._tell_trailing()  # meant for the predecessor
                 self._subscribers[name] = message
+                # Whoever picks out what is meant for him acts on it at once; who hears everything takes longer over it.
+                self._subscribers = dict(sorted(self._subscribers.items(), key=lambda one: one[1].wants is None))
                 if self._durable is not None:
                     self.tell(name, Subscribed(self._durable))
             case _SyncNow():
@@ -250,8 +252,7 @@ class LedgerWriter(ProcessActor):
         if not self._untold:
             self.tell_later(TRAIL_MS, _TellTrailing())
         self._untold += ready
-        # The last first: the conductor, who acts on everything, came last.
-        for subscriber in reversed(self._subscribers.values()):
+        for subscriber in self._subscribers.values():
             if not subscriber.trails:
                 self._tell_durable(subscriber, ready, self._durable)
 

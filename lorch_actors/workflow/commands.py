@@ -125,7 +125,10 @@ def _request(run: Run, task: Task, step: Step) -> tuple[Object, RequestFile | No
 
 
 def _expected_outputs(task: Task) -> list[ExpectedOutput]:
+    declared = task.declared.get("expected_outputs")
+    if not declared:
+        return []
     try:
-        return msgspec.convert(task.declared.get("expected_outputs") or [], list[ExpectedOutput])
+        return msgspec.convert(declared, list[ExpectedOutput])
     except msgspec.ValidationError:
         return []

@@ -1,0 +1,102 @@
+"""Whom the ledger tells what has become durable, when, and in which order."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from actor_probes import ManualClock, Probe
+
+from lorch_actors.actors.base import ActorContext
+from lorch_actors.actors.ledger_writer import TRAIL_MS, LedgerPlace, LedgerWriter
+from lorch_actors.actors.messages import Down, Started, Stop
+from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Subscribe, Subscribed
+from lorch_actors.actors.runtime import Runtime
+from lorch_actors.workflow.payloads import event_of
+from lorch_actors.workflow.system import RunStarted, RunStopped
+
+RUN_ID = "run-20260101-000000-0a1b2c3d"
+
+
+class Subscriber:
+    """Notes what it is told, under its name, in a log that all share."""
+
+    def __init__(self, name: str, log: Probe) -> None:
+        self._name = name
+        self._log = log
+
+    def tell(self, message: Any) -> None:
+        if isinstance(message, Appended):
+            self._log.tell((self._name, [entry.seq for entry in message.entries]))
+        elif not isinstance(message, Subscribed):
+            self._log.tell((self._name, type(message).__name__))
+
+
+@pytest.fixture
+def ledger(
+    runtime: Runtime, context: Callable[[str], ActorContext], boss: Probe, log: Probe, tmp_path: Path
+) -> Iterator[Any]:
+    """Have a ledger with one that only follows, one that hears everything, and one that picks out what it hears."""
+    place = LedgerPlace(tmp_path / "ledger.ndjson", tmp_path / "lock", RUN_ID, "2026-01-01T00:00:00.000Z")
+    ref = LedgerWriter.start(context(LEDGER), place=place)
+    assert boss.next() == Started(LEDGER, 1)
+    for name, how in (
+        ("follower", {"trails": True}),
+        ("listener", {}),
+        ("picker", {"wants": lambda _: True}),
+    ):
+        runtime.directory.register(name, Subscriber(name, log))
+        ref.tell(Subscribe(name, **how))
+    yield ref
+    ref.tell(Stop())
+    assert isinstance(boss.next(), Down)
+
+
+def append(ledger: Any, nth: int) -> None:
+    """Have an entry of its own appended, the first of which begins the run."""
+    note = RunStarted(policy={}, agents={}, task_count=0, tasks=[]) if nth == 1 else RunStopped(nth, "signal", "why")
+    ledger.tell(Append(event_of(note, task_id=RUN_ID, correlation_id=RUN_ID, now_ms=0, cause=(nth,))))
+
+
+def test_who_picks_out_what_it_hears_hears_it_first(ledger: Any, log: Probe) -> None:
+    """An agent is given its command before the conductor considers that it is on its way."""
+    append(ledger, 1)
+
+    assert log.take(2) == [("picker", [1]), ("listener", [1])]
+
+
+def test_who_only_follows_hears_of_it_later_and_together(ledger: Any, clock: ManualClock, log: Probe) -> None:
+    """It is not woken for each entry while others act on it."""
+    for nth in (1, 2):
+        append(ledger, nth)
+        assert log.take(2) == [("picker", [nth]), ("listener", [nth])]
+    clock.advance(TRAIL_MS)
+
+    assert log.next() == ("follower", [1, 2])
+
+
+def test_a_request_to_flush_comes_behind_everything_durable(ledger: Any, log: Probe) -> None:
+    """Whoever asks for it has heard of an entry that the follower has not."""
+    append(ledger, 1)
+    log.take(2)
+    ledger.tell(FlushAll("follower"))
+
+    assert log.take(2) == [("follower", [1]), ("follower", "FlushAll")]
+
+
+def test_what_its_predecessor_has_not_heard_is_not_told_to_the_next(
+    ledger: Any, clock: ManualClock, log: Probe, runtime: Runtime
+) -> None:
+    """It reads that in the file: the answer to its subscription says up to where."""
+    append(ledger, 1)
+    log.take(2)
+    heard = Probe()
+    runtime.directory.register("follower", heard)
+    ledger.tell(Subscribe("follower", trails=True))
+    told = heard.take(2)
+    clock.advance(TRAIL_MS)
+    append(ledger, 2)
+    log.take(2)
+
+    assert [type(message) for message in told] == [Appended, Subscribed]
+    assert heard.rest() == []
