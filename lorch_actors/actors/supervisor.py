@@ -287,11 +287,12 @@ class Supervisor(Actor):
             self.tell_self(Down(one.name, one.incarnation, Shutdown()))
 
     def _abandon(self, one: Child) -> None:
+        ref = one.ref  # from here on it may end, and this may be another thread than the one that notes it
         one.fence.cut()
-        if one.ref is not None:
-            self.runtime.directory.unregister(one.name, one.ref)
-            _tell(one.ref, Abandon())
-            one.ref.actor_stopped.set()
+        if ref is not None:
+            self.runtime.directory.unregister(one.name, ref)
+            _tell(ref, Abandon())
+            ref.actor_stopped.set()
 
     def _cut_children(self) -> None:
         for one in reversed(self._children):
