@@ -22,10 +22,14 @@ class LargeFile(NamedTuple):
     """A file to be hashed. parent: a descriptor of its directory, ours. mark: its fingerprint before reading."""
 
     parent: int
+    directory: str
     name: str
-    path: str
-    found: os.stat_result
     mark: bytes
+
+    @property
+    def path(self) -> str:
+        """Its path below the workspace."""
+        return self.directory + self.name
 
 
 def close_all(files: list[LargeFile]) -> None:

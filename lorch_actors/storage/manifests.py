@@ -7,7 +7,7 @@ otherwise give one id for two different trees.
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from json.encoder import encode_basestring
@@ -20,7 +20,7 @@ from msgspec import Struct
 from lorch_actors.errors import SnapshotError
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.storage import atomic, disk
-from lorch_actors.storage.file_records import checksum, size_and_mtime_ns, total_size
+from lorch_actors.storage.file_records import Listing
 
 _ENTRIES_PER_HASH: Final = 1024
 _ENTRIES_PER_BLOCK: Final = 1024
@@ -56,25 +56,35 @@ class Skipped(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """What a tree holds: records of its files (see `file_records`), and links, by path as `os.fsdecode` gives it.
+    """What a tree holds. listings: its files, by directory: the path with its last ``/``. links: by path.
 
-    Entries are made where they are needed, which is seldom: of a tree that has not changed, the id is known.
+    Paths are as `os.fsdecode` gives them. Entries are made where they are needed, which is seldom: of a tree that has
+    not changed, the id is known.
     """
 
-    records: dict[str, bytes]
+    listings: dict[str, Listing]
     links: dict[str, TrackedLink]
 
     def entries(self) -> Iterator[TrackedFile | TrackedLink]:
         """Yield an entry for each file and link, in the order of their path bytes."""
-        for path in in_byte_order([*self.records, *self.links]):
-            record = self.records.get(path)
-            yield _tracked_file(path, record) if record is not None else self.links[path]
+        made: dict[str, TrackedFile | TrackedLink] = {**self.links}
+        for directory, listing in self.listings.items():
+            for name, size, mtime_ns, digest in listing.files():
+                path = directory + name
+                text = written_name(path)
+                made[path] = TrackedFile(text or path, f"sha256:{digest}", size, mtime_ns, text is not None)
+        for path in in_byte_order([*made]):
+            yield made[path]
 
     def without(self, paths: Collection[str]) -> "Found":
         """Return the same without the files at these paths."""
-        if not paths:
-            return self
-        return Found({path: record for path, record in self.records.items() if path not in paths}, self.links)
+        listings = dict(self.listings)
+        for directory in {directory_of(path) for path in paths} & listings.keys():
+            records = listings.pop(directory).records()
+            left = {name: record for name, record in records.items() if directory + name not in paths}
+            if left:
+                listings[directory] = Listing.of(left)
+        return Found(listings, self.links)
 
 
 class Snapshot(Struct, frozen=True):
@@ -93,7 +103,7 @@ class Snapshot(Struct, frozen=True):
     @property
     def files(self) -> int:
         """How many files there are."""
-        return len(self.found.records)
+        return sum(map(len, self.found.listings.values()))
 
     @property
     def links(self) -> int:
@@ -103,15 +113,21 @@ class Snapshot(Struct, frozen=True):
     @property
     def size_bytes(self) -> int:
         """The size of all files."""
-        return total_size(self.found.records.values())
+        return sum(listing.size_bytes for listing in self.found.listings.values())
+
+
+def directory_of(path: str) -> str:
+    """Return the path up to and with its last slash, empty if there is none."""
+    return path[: path.rfind("/") + 1]
 
 
 def in_byte_order(paths: list[str]) -> list[str]:
     """Return the paths, as `os.fsdecode` gives them, in the order of their bytes."""
-    # The order of code points is the order of UTF-8 bytes, except for the surrogates that stand for stray bytes.
-    has_stray_bytes = any(written_name(path) is not None for path in paths)
-    key: Callable[[str], bytes] | None = os.fsencode if has_stray_bytes else None
-    return sorted(paths, key=key)
+    try:
+        "".join(paths).encode()
+    except UnicodeEncodeError:  # for surrogates, which stand for stray bytes
+        return sorted(paths, key=os.fsencode)
+    return sorted(paths)  # the order of code points is that of UTF-8 bytes
 
 
 def tracked_link(path: str, target: str, mtime_ns: int) -> TrackedLink:
@@ -120,12 +136,6 @@ def tracked_link(path: str, target: str, mtime_ns: int) -> TrackedLink:
         return TrackedLink(path, target, mtime_ns)
     texts = [written_name(text) or text.replace("%", "%25") for text in (path, target)]
     return TrackedLink(texts[0], texts[1], mtime_ns, encoded=True)
-
-
-def _tracked_file(path: str, record: bytes) -> TrackedFile:
-    text = written_name(path)
-    size, mtime_ns = size_and_mtime_ns(record)
-    return TrackedFile(text or path, checksum(record), size, mtime_ns, text is not None)
 
 
 def snapshot_id(entries: Iterable[TrackedFile | TrackedLink]) -> str:

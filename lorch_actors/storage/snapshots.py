@@ -5,24 +5,26 @@ targets, and no times. Links are never followed, whatever they point to: everyth
 directory, without following. Files are read in constant memory, and again if they change meanwhile.
 """
 
-import errno
 import fnmatch
-import hashlib
 import os
 import re
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from lorch_actors.errors import PathRefused, SnapshotError
-from lorch_actors.storage.file_records import FINGERPRINT_BYTES, fingerprint, is_racy
+from lorch_actors.storage.file_content import OTHER_KIND, VANISHED, sha256_of, unreadable
+from lorch_actors.storage.file_records import Listing, Record, fingerprint, is_racy, size_of
 from lorch_actors.storage.large_files import LARGE_BYTES, WAITING_MAX, Hashes, LargeFile, close_all
 from lorch_actors.storage.manifests import (
     Found,
     Skipped,
     Snapshot,
+    TrackedLink,
+    directory_of,
     in_byte_order,
     snapshot_id,
     tracked_link,
@@ -38,13 +40,8 @@ DEPTH_MAX: Final = 256
 """Directories below directories; each level holds a file descriptor open while it is walked."""
 
 _TRIES_MAX: Final = 5
-_CHUNK_BYTES: Final = 1 << 18
-_ENTRIES_PER_PROGRESS: Final = 256
-_CHUNKS_PER_PROGRESS: Final = 64
-_FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FILES_PER_PROGRESS: Final = 256
 _DIRECTORY_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_VANISHED: Final = frozenset({errno.ENOENT, errno.ESTALE})
-_OTHER_KIND: Final = frozenset({errno.ELOOP, errno.ENOTDIR, errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.EINVAL})
 
 
 def capture(
@@ -64,14 +61,13 @@ def capture(
     Raises SnapshotError naming what cannot be read, PathRefused for an include that leaves the workspace.
     """
     known = cache if cache is not None else StatCache(root)
-    walk = _Walk(root, exclude, known.found.records, on_progress or _no_progress)
+    walk = _Walk(root, exclude, known.found.listings, on_progress or _no_progress)
     try:
         for path in include:
             walk.include(path)
-        walk.finish()
+        found = walk.finish()
     finally:
         walk.close()
-    found = walk.found
     known_id = known.snapshot_id if found == known.found else ""
     found_id = known_id or snapshot_id(found.entries())
     if walk.racy or not known_id:
@@ -85,27 +81,43 @@ def _no_progress() -> None:
 
 
 class _Walk:
-    """One walk over the tracked part of a workspace."""
+    """One walk over the tracked part of a workspace.
+
+    A directory whose files are all what they were is kept as it is known; of others, each file is looked up, and read
+    unless it is what it was, and what comes of it is gathered (None as long as nothing has).
+    """
 
     def __init__(
-        self, root: Path, exclude: Sequence[str], known: dict[str, bytes], on_progress: Callable[[], None]
+        self, root: Path, exclude: Sequence[str], known: Mapping[str, Listing], on_progress: Callable[[], None]
     ) -> None:
         self._root = os.fspath(root)
         self._excluded = _matcher(exclude)
         self._known = known
         self._on_progress = on_progress
         self._started_ns = time.time_ns()
+        self._unpacked: dict[str, dict[str, Record]] = {}
+        self._unchanged: dict[str, Listing] = {}
+        self._gathered: defaultdict[str, dict[str, Record | None]] = defaultdict(dict)
+        self._links: dict[str, TrackedLink] = {}
         self._large: list[LargeFile] = []
-        self.found = Found({}, {})
+        self._steps = 0
         self.racy: set[str] = set()
         self.skipped: dict[str, Skipped] = {}
         self.files_read = 0
 
-    def finish(self) -> None:
-        """Hash what was put off to the end."""
+    def finish(self) -> Found:
+        """Hash what was put off to the end, and return what was found."""
         self._hash_large()
-        for path in self.found.links.keys() & self.found.records.keys():
-            del self.found.links[path]  # included twice, and replaced in between
+        listings, links = self._unchanged, self._links
+        for directory, gathered in self._gathered.items():
+            records = listings[directory].records() if directory in listings else {}
+            records |= {name: record for name, record in gathered.items() if record is not None}
+            if records:
+                listings[directory] = Listing.of(records)
+        for directory in {directory_of(path) for path in links} & listings.keys():
+            for name in listings[directory].records():
+                links.pop(directory + name, None)  # included twice, and replaced in between
+        return Found(listings, links)
 
     def close(self) -> None:
         """Let go of what was put off, when the walk has failed."""
@@ -130,7 +142,7 @@ class _Walk:
             else:
                 self._directory(opened[-1], "", 0)
         except OSError as error:  # absent, or reached through a link, which is not followed
-            if error.errno not in _VANISHED | _OTHER_KIND:
+            if error.errno not in VANISHED | OTHER_KIND:
                 raise
         finally:
             for fd in opened:
@@ -140,9 +152,9 @@ class _Walk:
         try:
             return os.open(name, _DIRECTORY_FLAGS if parent is not None else os.O_RDONLY | os.O_CLOEXEC, dir_fd=parent)
         except OSError as error:
-            if error.errno in _VANISHED | _OTHER_KIND:
+            if error.errno in VANISHED | OTHER_KIND:
                 raise
-            raise _unreadable(path, error) from error
+            raise unreadable(path, error) from error
 
     def _directory(self, fd: int, prefix: str, depth: int) -> None:
         if depth > DEPTH_MAX:
@@ -151,7 +163,9 @@ class _Walk:
                 where=prefix,
                 remedy="Remove the directory, or list it under snapshot.exclude.",
             )
-        directories = []
+        names: list[str] = []
+        marks: list[bytes] = []
+        others = []
         skipped = SKIPPED_NAMES if prefix else SKIPPED_NAMES.union(OWN_DIRECTORIES)
         for entry in self._entries(fd, prefix):
             name = entry.name
@@ -165,13 +179,12 @@ class _Walk:
                     found = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                if not self._is_unchanged(path, found) and not self._regular(fd, name, path, found):
-                    self._take(fd, name, path, depth + 1)
-            elif entry.is_dir(follow_symlinks=False):
-                directories.append((name, path))
+                names.append(name)
+                marks.append(self._mark(path, found))
             else:
-                self._take(fd, name, path, depth + 1)
-        for name, path in directories:
+                others.append((name, path))
+        self._files(fd, prefix, names, marks)
+        for name, path in others:
             self._take(fd, name, path, depth + 1)
 
     def _entries(self, fd: int, prefix: str) -> Iterator[os.DirEntry[str]]:
@@ -179,7 +192,7 @@ class _Walk:
             with os.scandir(fd) as found:
                 yield from found
         except OSError as error:
-            raise _unreadable(prefix, error) from error
+            raise unreadable(prefix, error) from error
 
     def _take(self, fd: int, name: str, path: str, depth: int) -> None:
         """Take whatever has that name. It may become another thing while we look, but not for ever."""
@@ -188,16 +201,16 @@ class _Walk:
                 if self._look(fd, name, path, depth):
                     return
             except OSError as error:
-                if error.errno in _VANISHED:
+                if error.errno in VANISHED:
                     return
-                if error.errno not in _OTHER_KIND:
-                    raise _unreadable(path, error) from error
+                if error.errno not in OTHER_KIND:
+                    raise unreadable(path, error) from error
         raise _restless(path)
 
     def _look(self, fd: int, name: str, path: str, depth: int) -> bool:
         found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         if stat.S_ISREG(found.st_mode):
-            return self._is_unchanged(path, found) or self._regular(fd, name, path, found)
+            return self._regular(fd, path.removesuffix(name), name, self._mark(path, found))
         if stat.S_ISDIR(found.st_mode):
             child = self._open_directory(name, fd, path)
             try:
@@ -205,40 +218,60 @@ class _Walk:
             finally:
                 os.close(child)
         elif stat.S_ISLNK(found.st_mode):
-            self.found.links[path] = tracked_link(path, os.readlink(name, dir_fd=fd), found.st_mtime_ns)
+            self._links[path] = tracked_link(path, os.readlink(name, dir_fd=fd), found.st_mtime_ns)
         else:
             text = written_name(path)
             self.skipped[path] = Skipped(text or path, _kind(found.st_mode), text is not None)
         return True
 
-    def _is_unchanged(self, path: str, found: os.stat_result) -> bool:
-        """Take a regular file as it is known, if it is what it was. Of most files nothing else is looked at."""
-        record = self._known.get(path)
-        if record is None or record[:FINGERPRINT_BYTES] != fingerprint(found):
-            return False
-        self._learn(path, found, record)
-        return True
-
-    def _regular(self, fd: int, name: str, path: str, found: os.stat_result) -> bool:
-        """Read a regular file; False when it changed meanwhile."""
-        mark = fingerprint(found)
-        if found.st_size >= LARGE_BYTES:
-            self._put_off(LargeFile(os.dup(fd), name, path, found, mark))
-            return True
-        digest = self._hash(fd, name, path, found.st_size, mark, self._on_progress)
-        if digest is None:
-            return False
-        self.files_read += 1
-        self._learn(path, found, mark + digest)
-        return True
-
-    def _learn(self, path: str, found: os.stat_result, record: bytes) -> None:
-        records = self.found.records
-        records[path] = record
+    def _mark(self, path: str, found: os.stat_result) -> bytes:
         if is_racy(found, self._started_ns):
             self.racy.add(path)
-        if not len(records) % _ENTRIES_PER_PROGRESS:
+        self._go_on()
+        return fingerprint(found)
+
+    def _go_on(self) -> None:
+        """Tell now and then that files are looked at, or read."""
+        self._steps += 1
+        if not self._steps % _FILES_PER_PROGRESS:
             self._on_progress()
+
+    def _files(self, fd: int, directory: str, names: list[str], marks: list[bytes]) -> None:
+        """Take the regular files of a directory, all at once if they are what they were."""
+        known = self._known.get(directory)
+        if known is not None and known.is_of(names, marks):
+            self._unchanged[directory] = known
+            return
+        self._gathered[directory] |= dict.fromkeys(names)  # in this order, whatever comes first
+        for name, mark in zip(names, marks, strict=True):
+            if not self._regular(fd, directory, name, mark):
+                self._take(fd, name, directory + name, directory.count("/") + 1)
+
+    def _regular(self, fd: int, directory: str, name: str, mark: bytes) -> bool:
+        """Take a regular file, read if it is not what it was; False when it changed meanwhile."""
+        record = self._records(directory).get(name)
+        if record is None or record[0] != mark:
+            if size_of(mark) >= LARGE_BYTES:
+                self._put_off(LargeFile(os.dup(fd), directory, name, mark))
+                return True
+            digest = sha256_of(fd, name, directory + name, mark, self._on_progress)
+            if digest is None:
+                return False
+            self.files_read += 1
+            self._go_on()
+            record = mark, digest
+        self._gather(directory, name, record)
+        return True
+
+    def _records(self, directory: str) -> dict[str, Record]:
+        """Return what was known of the files of a directory in which something has changed."""
+        if directory not in self._unpacked:
+            known = self._known.get(directory)
+            self._unpacked[directory] = known.records() if known is not None else {}
+        return self._unpacked[directory]
+
+    def _gather(self, directory: str, name: str, record: Record) -> None:
+        self._gathered[directory][name] = record
 
     def _put_off(self, file: LargeFile) -> None:
         """Hash a large file later, together with others."""
@@ -256,7 +289,7 @@ class _Walk:
                 for file, digest in zip(files, Hashes(self._hash_one, self._on_progress).of(files), strict=True):
                     if digest is not None:
                         self.files_read += 1
-                        self._learn(file.path, file.found, file.mark + digest)
+                        self._gather(file.directory, file.name, (file.mark, digest))
                     else:
                         self._take(file.parent, file.name, file.path, file.path.count("/") + 1)
             finally:
@@ -264,39 +297,7 @@ class _Walk:
         raise _restless(self._large[0].path)
 
     def _hash_one(self, file: LargeFile, on_piece: Callable[[], None]) -> bytes | None:
-        return self._hash(file.parent, file.name, file.path, file.found.st_size, file.mark, on_piece)
-
-    def _hash(
-        self, parent: int, name: str, path: str, size_bytes: int, mark: bytes, on_progress: Callable[[], None]
-    ) -> bytes | None:
-        """Return the SHA-256 of a file that is before and after reading what ``mark`` says, None if it is not."""
-        try:
-            fd = os.open(name, _FILE_FLAGS, dir_fd=parent)
-        except OSError as error:
-            if error.errno in _VANISHED | _OTHER_KIND:
-                return None
-            raise _unreadable(path, error) from error
-        try:
-            digest = _content(fd, size_bytes, on_progress)
-            after = os.fstat(fd)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        finally:
-            os.close(fd)
-        return digest if fingerprint(after) == mark else None
-
-
-def _content(fd: int, size_bytes: int, on_progress: Callable[[], None]) -> bytes:
-    if size_bytes < _CHUNK_BYTES:  # one read: a byte less than asked for is the end of the file
-        return hashlib.sha256(os.read(fd, size_bytes + 1)).digest()
-    digest = hashlib.sha256()
-    chunks = 0
-    while chunk := os.read(fd, _CHUNK_BYTES):
-        digest.update(chunk)
-        chunks += 1
-        if chunks % _CHUNKS_PER_PROGRESS == 0:
-            on_progress()
-    return digest.digest()
+        return sha256_of(file.parent, file.name, file.path, file.mark, on_piece)
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], object] | None:
@@ -318,12 +319,4 @@ def _restless(path: str) -> SnapshotError:
         "the file changes all the time while it is read",
         where=path,
         remedy="Stop the program that writes it, or list it under snapshot.exclude.",
-    )
-
-
-def _unreadable(path: str, error: OSError) -> SnapshotError:
-    return SnapshotError(
-        f"cannot be read: {error.strerror}",
-        where=written_name(path) or path or ".",
-        remedy="Make it readable, or list it under snapshot.exclude.",
     )

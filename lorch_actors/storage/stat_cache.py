@@ -4,10 +4,10 @@ Files that are racy (see `file_records`) are not remembered at all. The id of th
 a tree in which every file and every link is what it was has the id that it had.
 
 The file is a cache and nothing else: absent, damaged or of another format, it is ignored and everything is read.
-Format: one line ``lorch-stat-cache 2 <64 hex>``, the SHA-256 of the rest; then CBOR of ``[paths, records, links,
-snapshot_id]``: ``paths`` are the raw paths joined by NUL, ``records`` as many times `RECORD_BYTES`, ``links`` pairs of
-a raw path and an entry, ``snapshot_id`` is empty where it is not known. The number in the first line also counts up
-when ids are made in another way.
+Format: one line ``lorch-stat-cache 2 <64 hex>``, the SHA-256 of the rest; then CBOR of ``[listings, links,
+snapshot_id]``: of each directory its raw path, the raw names joined by NUL, fingerprints and SHA-256 end to end; of
+each link its raw path and its entry; ``snapshot_id`` is empty where it is not known. The number in the first line also
+counts up when ids are made in another way.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ import msgspec
 
 from lorch_actors.errors import StorageError
 from lorch_actors.storage import atomic, disk
-from lorch_actors.storage.file_records import RECORD_BYTES
+from lorch_actors.storage.file_records import Listing
 from lorch_actors.storage.manifests import Found, TrackedLink
 
 _HEADER: Final = b"lorch-stat-cache 2 "
@@ -65,9 +65,12 @@ class StatCache:
 def _encode(found: Found, snapshot_id: str) -> bytes:
     import cbor2
 
-    paths = b"\0".join(map(os.fsencode, found.records))
+    listings = [
+        [os.fsencode(directory), os.fsencode(listing.names), listing.marks, listing.digests]
+        for directory, listing in found.listings.items()
+    ]
     links = [[os.fsencode(path), msgspec.to_builtins(link)] for path, link in found.links.items()]
-    body = cbor2.dumps([paths, b"".join(found.records.values()), links, snapshot_id])
+    body = cbor2.dumps([listings, links, snapshot_id])
     return _header(body) + body
 
 
@@ -79,11 +82,9 @@ def _decode(content: bytes) -> tuple[Found, str] | tuple[()]:
     if not content or content[:start] != _header(body):
         return ()
     try:
-        paths, records, links, snapshot_id = cbor2.loads(body)
-        names = os.fsdecode(paths).split("\0") if paths else []
-        each = [records[at : at + RECORD_BYTES] for at in range(0, len(records), RECORD_BYTES)]
+        listings, links, snapshot_id = cbor2.loads(body)
         found = Found(
-            dict(zip(names, each, strict=True)),
+            {os.fsdecode(directory): Listing(os.fsdecode(names), *rest) for directory, names, *rest in listings},
             {os.fsdecode(path): msgspec.convert(said, TrackedLink) for path, said in links},
         )
     except (cbor2.CBORDecodeError, msgspec.ValidationError, ValueError, TypeError):

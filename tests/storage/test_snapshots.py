@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lorch_actors.errors import PathRefused, SnapshotError
-from lorch_actors.storage import manifests, snapshots
+from lorch_actors.storage import file_content, manifests, snapshots
 from lorch_actors.storage.manifests import TrackedFile, TrackedLink, snapshot_id, written_name
 from lorch_actors.storage.snapshots import capture
+from lorch_actors.storage.stat_cache import StatCache
 
 INCLUDE = ["specs", "src", "tests", "docs"]
 
@@ -110,7 +111,10 @@ def test_what_is_included_twice_and_replaced_in_between_is_one_thing(root, monke
 
     before_opening(monkeypatch, "src", replace_at_the_second)
 
-    assert paths(capture(root, ["src", "src/b"])) == ["src/a.py", "src/a/c", "src/b"]
+    snapshot = capture(root, ["src", "src/b"])
+
+    assert paths(snapshot) == ["src/a.py", "src/a/c", "src/b"]
+    assert (snapshot.files, snapshot.links) == (3, 0)
 
 
 @pytest.mark.parametrize("path", ["/etc", "../x", "src/../../x", "a\0b"])
@@ -331,12 +335,25 @@ def test_a_file_larger_than_one_chunk(root, monkeypatch):
     """Large files are read piece by piece and tell that they go on."""
     content = os.urandom(1000)
     (root / "docs/large").write_bytes(content)
-    monkeypatch.setattr(snapshots, "_CHUNK_BYTES", 7)
+    monkeypatch.setattr(file_content, "_CHUNK_BYTES", 7)
     told = []
     snapshot = capture(root, ["docs/large"], on_progress=lambda: told.append(1))
 
     assert snapshot.entries[0].sha256 == "sha256:" + hashlib.sha256(content).hexdigest()
     assert len(told) == 143 // 64
+
+
+def test_progress_is_told_in_many_small_directories(root, monkeypatch):
+    """Files count wherever they lie: once when they are looked at, and once when they are read."""
+    monkeypatch.setattr(snapshots, "_FILES_PER_PROGRESS", 2)
+    put(root, {f"docs/{number}/x": "x" for number in range(10)})
+    monkeypatch.setattr(snapshots, "is_racy", lambda *_: False)
+    cache = StatCache(root / "cache")
+    first, second = [], []
+    for told in (first, second):
+        capture(root, ["docs"], [], cache, lambda told=told: told.append(1))
+
+    assert (len(first), len(second)) == (11, 5)
 
 
 @pytest.mark.parametrize("waiting_max", [1, 3, 64])

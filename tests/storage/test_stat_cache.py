@@ -1,14 +1,16 @@
 """The stat cache saves reading, and never changes what a snapshot says."""
 
+import hashlib
 import os
 import time
 from types import SimpleNamespace
 
+import cbor2
 import msgspec
 import pytest
 
 from lorch_actors.storage import disk, snapshots
-from lorch_actors.storage.file_records import fingerprint, is_racy
+from lorch_actors.storage.file_records import MARK_BYTES, Listing, fingerprint, is_racy
 from lorch_actors.storage.snapshots import capture
 from lorch_actors.storage.stat_cache import StatCache
 
@@ -33,6 +35,12 @@ def cache_file(root):
     return root / "state/stat_cache.cbor"
 
 
+def sealed(document):
+    """Return a document under the right checksum, as a bug of ours could write it."""
+    body = cbor2.dumps(document)
+    return b"lorch-stat-cache 2 " + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
 def take(root):
     cache = StatCache.load(cache_file(root))
     snapshot = capture(root, ["src"], [], cache)
@@ -49,8 +57,15 @@ def test_unchanged_files_are_not_read_again(root, an_hour_later):
     assert first.snapshot_id == second.snapshot_id
 
 
-def test_of_an_unchanged_tree_nothing_is_made_anew(root, an_hour_later, monkeypatch):
-    """Each file is compared once; neither entries nor the id over them are made: it has the id that it had."""
+@pytest.mark.parametrize("large_from", [snapshots.LARGE_BYTES, 1])
+def test_of_an_unchanged_tree_nothing_is_made_anew(root, an_hour_later, monkeypatch, large_from):
+    """Each file is looked at once; neither entries nor the id over them are made: it has the id that it had.
+
+    Also where some files were put off when they were read: they stand where the file system tells them.
+    """
+    monkeypatch.setattr(snapshots, "LARGE_BYTES", large_from)
+    for number in range(8):
+        (root / f"src/{number}").write_text("")
     (root / "src/link").symlink_to("a")
     first = take(root)
     seen = []
@@ -58,7 +73,41 @@ def test_of_an_unchanged_tree_nothing_is_made_anew(root, an_hour_later, monkeypa
     monkeypatch.setattr(snapshots, "snapshot_id", lambda _: pytest.fail("made anew"))
     second = take(root)
 
-    assert (second, len(seen)) == (msgspec.structs.replace(first, files_read=0), 2)
+    assert (second, len(seen)) == (msgspec.structs.replace(first, files_read=0), 10)
+
+
+def test_in_a_directory_that_changed_only_what_changed_is_read(root, an_hour_later):
+    """A new file, a changed one, one that is gone: what is beside them is known."""
+    take(root)
+    (root / "src/new").write_text("new")
+    added = take(root)
+    (root / "src/a").write_text("changed")
+    changed = take(root)
+    (root / "src/b").unlink()
+    removed = take(root)
+
+    assert [one.files_read for one in (added, changed, removed)] == [1, 1, 0]
+    assert [entry.path for entry in removed.entries] == ["src/a", "src/new"]
+    assert removed.snapshot_id == capture(root, ["src"]).snapshot_id
+
+
+def test_a_directory_that_became_empty(root, an_hour_later):
+    """Nothing is known of it any more."""
+    take(root)
+    for name in ("a", "b"):
+        (root / "src" / name).unlink()
+
+    assert (take(root).entries, take(root).snapshot_id) == ((), capture(root, []).snapshot_id)
+
+
+@pytest.mark.parametrize("include", [["src", "src/b"], ["src/b", "src"], ["src/b"]])
+def test_files_that_are_included_by_name_are_known_too(root, an_hour_later, include):
+    """Alone, or before or after their directory."""
+    cache = StatCache(cache_file(root))
+    first = capture(root, include, [], cache)
+    second = capture(root, include, [], cache)
+
+    assert second == msgspec.structs.replace(first, files_read=0)
 
 
 def test_another_link_is_another_tree(root, an_hour_later):
@@ -79,7 +128,8 @@ def test_another_link_is_another_tree(root, an_hour_later):
 def test_a_clock_that_was_set_back_makes_known_files_racy(root, an_hour_later, monkeypatch):
     """What was known is not read again, but forgotten: by that clock it could still change under the same times."""
     first = take(root)
-    monkeypatch.setattr("lorch_actors.storage.snapshots.time", time)
+    clock = SimpleNamespace(time_ns=lambda: time.time_ns() - HOUR_NS)
+    monkeypatch.setattr("lorch_actors.storage.snapshots.time", clock)
     set_back = take(root)
 
     assert (set_back.files_read, set_back.snapshot_id) == (0, first.snapshot_id)
@@ -128,8 +178,12 @@ def test_a_file_replaced_by_another_of_the_same_size_and_time(root, an_hour_late
         lambda content: b"\x81" * 5000,
         lambda content: b"\xa1\x66format\x02",
         lambda content: b"\xf6",
+        lambda content: sealed([]),
+        lambda content: sealed([[[b"src/", b"a", b"m" * MARK_BYTES, b""]], [], ""]),
+        lambda content: sealed([[[b"src/", 7, b"", b""]], [], ""]),
+        lambda content: sealed([[], [[b"src/l", {}]], ""]),
     ],
-    ids=["empty", "cut", "flipped", "nested", "other format", "null"],
+    ids=["empty", "cut", "flipped", "nested", "other format", "null", "nothing", "no digest", "no name", "no link"],
 )
 def test_a_damaged_cache_is_ignored(root, an_hour_later, damage):
     """Whatever stands in the file, the capture reads everything, is right, and writes a good cache."""
@@ -155,7 +209,7 @@ def test_vanished_files_leave_the_cache(root, an_hour_later):
     (root / "src/a").unlink()
     take(root)
 
-    assert list(StatCache.load(cache_file(root)).found.records) == ["src/b"]
+    assert [one.path for one in StatCache.load(cache_file(root)).found.entries()] == ["src/b"]
 
 
 def test_names_that_are_not_utf8_are_remembered(root, an_hour_later):
@@ -165,6 +219,15 @@ def test_names_that_are_not_utf8_are_remembered(root, an_hour_later):
     take(root)
 
     assert take(root).files_read == 0
+
+
+def test_names_that_change_places_are_a_change():
+    """Also on a file system where a rename leaves no trace on the files."""
+    listing = Listing.of({"a": (b"m" * MARK_BYTES, b"d" * 32), "b": (b"n" * MARK_BYTES, b"e" * 32)})
+    marks = [b"m" * MARK_BYTES, b"n" * MARK_BYTES]
+
+    assert listing.is_of(["a", "b"], marks)
+    assert not listing.is_of(["b", "a"], marks)
 
 
 @pytest.mark.parametrize(
