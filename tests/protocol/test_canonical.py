@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import rfc8785
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +29,27 @@ def test_the_order_of_members_makes_no_difference(value: dict[str, int], random:
     random.shuffle(items)
 
     assert canonical(dict(items)) == canonical(value)
+
+
+@given(VALUES | st.lists(st.floats(allow_nan=False, allow_infinity=False) | VALUES))
+def test_it_is_what_rfc_8785_says(value: object):
+    """Whichever way it is made, it is what the library that implements the standard makes of it."""
+    assert canonical(value) == rfc8785.dumps(value)
+
+
+@pytest.mark.parametrize("character", [*map(chr, (*range(0x80), 0x80, 0x2028, 0xFB33, 0x1F600))], ids=ascii)
+def test_characters_are_escaped_as_rfc_8785_says(character: str):
+    """The few that have to be, each in one way."""
+    assert canonical([character]) == rfc8785.dumps([character])
+
+
+@pytest.mark.parametrize(
+    "value",
+    [{"\ufb33": 1, "\U0001f600": 2}, {"a": [{"b": -0.0}]}, {"a": 1e21}, {"b": True, "a": [None, 2**53 - 1, {"": ""}]}],
+)
+def test_nothing_is_taken_for_plain_that_is_not(value: object):
+    """Names that UTF-16 sorts otherwise and fractions are left to the library, wherever they stand."""
+    assert canonical(value) == rfc8785.dumps(value)
 
 
 def test_members_are_sorted_by_utf16_and_numbers_written_as_ecmascript_does():
