@@ -1,21 +1,24 @@
 """Frames between a process actor's front and its worker.
 
-A frame is a length (4 bytes, big-endian) and that many bytes of CBOR: an array of kind, number and body
-(``worker.Frame``). Promise: nothing over ``FRAME_MAX_BYTES`` is written or accepted; damage is an error, never a value.
+A frame is a length (4 bytes, big-endian) and that many bytes of MessagePack: an array of kind, number and body
+(``worker.Frame``). Bodies are plain values; their integers have 64 bits at most. Promise: nothing over
+``FRAME_MAX_BYTES`` is written or accepted; damage is an error, never a value.
 """
 
 import struct
-from typing import Any, Final
+from typing import Final
 
-import cbor2
+import msgspec
 
-from lorch_actors.actors.worker import Frame, FrameKind
+from lorch_actors.actors.worker import Frame
 from lorch_actors.errors import InterruptedRun
 
 FRAME_MAX_BYTES: Final = 64 * 1024 * 1024
 """Largest frame without its length."""
 
 _LENGTH: Final = struct.Struct(">I")
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(Frame)
 
 
 class FrameError(InterruptedRun):
@@ -24,7 +27,7 @@ class FrameError(InterruptedRun):
 
 def encode_frame(frame: Frame) -> bytes:
     """Return the frame as it goes over the socket. Raises ``FrameError`` when it is too large."""
-    body = cbor2.dumps([int(frame.kind), frame.number, frame.body])
+    body = _ENCODER.encode(frame)
     if len(body) > FRAME_MAX_BYTES:
         raise FrameError(f"a message of {len(body)} bytes exceeds the {FRAME_MAX_BYTES} that a worker may be sent")
     return _LENGTH.pack(len(body)) + body
@@ -58,8 +61,6 @@ class FrameReader:
 
 def _decode(body: bytes) -> Frame:
     try:
-        value: Any = cbor2.loads(body)
-        kind, number, content = value
-        return Frame(FrameKind(kind), int(number), content)
-    except (cbor2.CBORDecodeError, TypeError, ValueError) as error:
+        return _DECODER.decode(body)
+    except msgspec.MsgspecError as error:
         raise FrameError(f"a frame cannot be read: {error}") from error

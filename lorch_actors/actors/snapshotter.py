@@ -73,7 +73,7 @@ class SnapshotWorker(Worker):
     def handle(self, messages: Sequence[Any], context: WorkerContext) -> Iterable[Any]:
         """Carry out the orders one after the other."""
         for message in messages:
-            order = msgspec.convert(message["order"], _ORDERS[message["kind"]])
+            order = msgspec.json.decode(message["order"], type=_ORDERS[message["kind"]])
             try:
                 payload = self._carry_out(order, context)
             except StorageError as error:
@@ -234,7 +234,7 @@ def _as_message(order: Any, run: Run) -> dict[str, Any]:
     correlation_id = pending.command.correlation_id if pending is not None else task_id
     return {
         "kind": type(order).__name__,
-        "order": msgspec.to_builtins(order),
+        "order": msgspec.json.encode(order),  # a size that an agent claims may be any number
         "task_id": task_id,
         "correlation_id": correlation_id,
     }

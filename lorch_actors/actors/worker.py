@@ -1,8 +1,9 @@
 """Workers: the part of a process actor that runs in an operating-system process of its own.
 
 The same worker class runs in a process, in a thread (tests) or under a simulator; a ``WorkerHost`` decides. Messages
-and replies are plain values (dict, list, str, bytes, int, float, bool, None). Promises of a host: messages arrive in
-the order sent; a dead link delivers nothing more once ``dead`` has said so; ``kill`` works on a stopped process too.
+and replies are plain values (dict, list, str, bytes, int of 64 bits, float, bool, None). Promises of a host: messages
+arrive in the order sent; a dead link delivers nothing more once ``dead`` has said so; ``kill`` works on a stopped
+process too.
 """
 
 from abc import ABC, abstractmethod
@@ -61,7 +62,7 @@ class FrameKind(IntEnum):
     FAILED = 4  # the exception that ends the worker: {"type", "what", "where", "remedy"}
 
 
-class Frame(Struct, frozen=True):
+class Frame(Struct, frozen=True, array_like=True):
     """One frame. ``number`` counts messages from 1 and is 0 where it means nothing."""
 
     kind: FrameKind
