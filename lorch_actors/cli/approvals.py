@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import click
 
-from lorch_actors.cli.options import Place, global_options, output, place
+from lorch_actors.cli.options import global_options, output, place
 from lorch_actors.errors import UsageError
 
 if TYPE_CHECKING:
+    from lorch_actors.cli.place import Place
     from lorch_actors.workflow.state import Run
 
 REASON_MAX_CHARS: Final = 2000
@@ -33,7 +34,7 @@ approve_command = _command("approve", "allow", "Allow what an agent asks leave f
 deny_command = _command("deny", "deny", "Deny what an agent asks leave for. `lorch status` lists the ids.")
 
 
-def _answer(where: Place, approval_id: str, run_id: str | None, decision: Decision, reason: str) -> None:
+def _answer(where: "Place", approval_id: str, run_id: str | None, decision: Decision, reason: str) -> None:
     from lorch_actors.cli.holder import find_holder
     from lorch_actors.cli.run_documents import AnswerDocument
     from lorch_actors.cli.waiting import approval_lines, approval_text

@@ -7,13 +7,14 @@ import click
 import msgspec
 
 from lorch_actors.cli.loading import default_document, load, load_or_default, read_bytes, write
-from lorch_actors.cli.options import Place, global_options, output, place
+from lorch_actors.cli.options import global_options, output, place
 from lorch_actors.errors import ConfigError, ExitCode, LorchError, UsageError
 from lorch_actors.protocol.checking import did_you_mean
 from lorch_actors.protocol.configuration import DEFAULT_TIMEOUTS_S, check_configuration, parse_configuration
 from lorch_actors.protocol.messages import ROLE_OF_ACTION
 
 if TYPE_CHECKING:
+    from lorch_actors.cli.place import Place
     from lorch_actors.protocol.configuration import Configuration
 
 EDITS_MAX: Final = 20
@@ -168,7 +169,7 @@ def _member_of_known(parts: list[str], key: str) -> None:
         value = _member(value, part, key)
 
 
-def _document(where: Place) -> dict[str, Any]:
+def _document(where: "Place") -> dict[str, Any]:
     """Return the file as it stands, after a check; the defaults when there is none."""
     if not where.config.exists():
         return default_document()

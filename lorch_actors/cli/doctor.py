@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from lorch_actors.cli.documents import DoctorDocument, DoctorLine
-from lorch_actors.cli.options import Place, global_options, output, place
+from lorch_actors.cli.options import global_options, output, place
 from lorch_actors.cli.output import one_line
 from lorch_actors.errors import ExitCode, LorchError
 from lorch_actors.protocol.messages import ROLES
 
 if TYPE_CHECKING:
+    from lorch_actors.cli.place import Place
     from lorch_actors.protocol.configuration import AgentSettings
 
 FREE_MIN_BYTES: Final = 1 << 30
@@ -54,13 +55,13 @@ def _judge(check: str, found: str, remedy: str, *, ok: bool) -> DoctorLine:
     return DoctorLine(check=check, ok=ok, found=found, remedy="" if ok else remedy)
 
 
-def _python(_: Place) -> list[DoctorLine]:
+def _python(_: "Place") -> list[DoctorLine]:
     version = ".".join(str(part) for part in sys.version_info[:3])
     ok = sys.version_info[:2] >= PYTHON_MIN
     return [_judge("python", f"{version}, {sys.executable}", "Use Python 3.11 or later.", ok=ok)]
 
 
-def _linux(_: Place) -> list[DoctorLine]:
+def _linux(_: "Place") -> list[DoctorLine]:
     try:
         os.close(os.pidfd_open(os.getpid()))
     except (AttributeError, OSError) as error:
@@ -68,7 +69,7 @@ def _linux(_: Place) -> list[DoctorLine]:
     return [_judge("linux", f"{os.uname().release}, process handles work", "Use Linux.", ok=sys.platform == "linux")]
 
 
-def _git(where: Place) -> list[DoctorLine]:
+def _git(where: "Place") -> list[DoctorLine]:
     import subprocess
 
     if shutil.which("git") is None:
@@ -82,7 +83,7 @@ def _git(where: Place) -> list[DoctorLine]:
     return [_note("git", f"the workspace is {'' if inside else 'not '}in a repository")]
 
 
-def _configuration(where: Place) -> list[DoctorLine]:
+def _configuration(where: "Place") -> list[DoctorLine]:
     from lorch_actors.cli.loading import load
 
     try:
@@ -95,7 +96,7 @@ def _configuration(where: Place) -> list[DoctorLine]:
     return [head, *(_agent(where, role, agents.of(role)) for role in roles)]
 
 
-def _agent(where: Place, role: str, agent: "AgentSettings") -> DoctorLine:
+def _agent(where: "Place", role: str, agent: "AgentSettings") -> DoctorLine:
     if not agent.cmd:
         return _judge(role, "no command is set up", "`lorch init` sets agents up.", ok=False)
     program = agent.cmd[0]
@@ -105,7 +106,7 @@ def _agent(where: Place, role: str, agent: "AgentSettings") -> DoctorLine:
     return _judge(role, found or f"{program!r} is not there or not executable", remedy, ok=found is not None)
 
 
-def _workspace(where: Place) -> list[DoctorLine]:
+def _workspace(where: "Place") -> list[DoctorLine]:
     from lorch_actors.cli.views import size
 
     if not where.root.is_dir():
@@ -120,7 +121,7 @@ def _workspace(where: Place) -> list[DoctorLine]:
     ]
 
 
-def _lock(where: Place) -> list[DoctorLine]:
+def _lock(where: "Place") -> list[DoctorLine]:
     from lorch_actors.cli.holder import find_holder
 
     holder = find_holder(where.workspace.lock)
@@ -129,7 +130,7 @@ def _lock(where: Place) -> list[DoctorLine]:
     return [_note("lock", f"held by process {holder.pid}, run {holder.run_id or 'unknown'}")]
 
 
-def _leftovers(where: Place) -> list[DoctorLine]:
+def _leftovers(where: "Place") -> list[DoctorLine]:
     """Tell unfinished writes and cut-off tails that earlier deaths left; they are harmless and worth knowing of."""
     from lorch_actors.storage.workspace import OWN_DIRECTORIES
 
@@ -143,7 +144,7 @@ def _leftovers(where: Place) -> list[DoctorLine]:
     return [_note("leftovers", f"{len(found)} of earlier deaths, harmless: {names}")]
 
 
-_EXAMINATIONS: Final[tuple[Callable[[Place], list[DoctorLine]], ...]] = (
+_EXAMINATIONS: Final[tuple[Callable[["Place"], list[DoctorLine]], ...]] = (
     _python,
     _linux,
     _git,

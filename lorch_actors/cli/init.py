@@ -8,7 +8,8 @@ import msgspec
 
 from lorch_actors.cli.init_clis import AGENT_CLIS, cli_agents, installed_clis, likely_tests, work_directories
 from lorch_actors.cli.loading import default_document, load, read_bytes, write
-from lorch_actors.cli.options import Place, global_options, output, place
+from lorch_actors.cli.options import global_options, output, place
+from lorch_actors.cli.place import Place
 from lorch_actors.errors import ConfigError, UsageError
 from lorch_actors.protocol.messages import ROLES
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from lorch_actors.cli.options import Place
+from lorch_actors.cli.place import Place
 from lorch_actors.errors import ConfigError
 from lorch_actors.protocol.checking import Remark
 from lorch_actors.protocol.configuration import Configuration, ConfigurationDocument, parse_configuration

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -12,25 +12,11 @@ from lorch_actors.cli.routing import locate
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from lorch_actors.storage.workspace import Workspace
+    from lorch_actors.cli.place import Place
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _KEY: Final = "lorch_actors.settings"
-
-
-class Place(NamedTuple):
-    """Where a command works: the workspace root and the configuration file, both absolute."""
-
-    root: "Path"
-    config: "Path"
-
-    @property
-    def workspace(self) -> "Workspace":
-        """Return the paths of the workspace."""
-        from lorch_actors.storage.workspace import Workspace
-
-        return Workspace(self.root)
 
 
 def _remember(context: click.Context, option: click.Parameter, value: object) -> None:
@@ -69,10 +55,14 @@ def given_workspace() -> "Path | None":
     return Path(os.path.abspath(given)) if given is not None else None
 
 
-def place() -> Place:
+def place() -> "Place":
     """Return where the current command works."""
+    from pathlib import Path
+
+    from lorch_actors.cli.place import Place
+
     root, config = locate(_given("workspace"), _given("config"))
-    return Place(root, config)
+    return Place(Path(root), Path(config))
 
 
 def output() -> Output:

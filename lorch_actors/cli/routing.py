@@ -7,10 +7,7 @@ does not understand is left to click to explain.
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, NamedTuple
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import Final, NamedTuple
 
 COMMANDS: Final = {
     "run": "Run tasks in order, each until it is done or explained.",
@@ -57,7 +54,7 @@ class Route(NamedTuple):
     workspace: str | None
     config: str | None
     keep_alive: bool
-    demo: "Path | None"
+    demo: str | None
 
 
 def route(argv: Sequence[str]) -> Route:
@@ -106,39 +103,50 @@ def _last_value(argv: list[str], name: str) -> str | None:
     return found
 
 
-def _demo_directory(argv: list[str]) -> "Path | None":
+def _demo_directory(argv: list[str]) -> str | None:
     """Return the directory of `--demo [DIR]`: the one named, or the first free default name here."""
-    from pathlib import Path
-
     for at, word in enumerate(argv):
         if word.startswith("--demo="):
-            return Path(os.path.abspath(word.partition("=")[2]))
+            return os.path.abspath(word.partition("=")[2])
         if word == "--demo" and (at == 0 or argv[at - 1] not in (*VALUE_OPTIONS, *_RUN_VALUE_OPTIONS)):
             named = argv[at + 1] if at + 1 < len(argv) and not argv[at + 1].startswith("-") else None
-            return Path(os.path.abspath(named)) if named is not None else free_demo_directory(Path.cwd())
+            return os.path.abspath(named) if named is not None else free_demo_directory(os.getcwd())
     return None
 
 
-def free_demo_directory(parent: "Path") -> "Path":
+def free_demo_directory(parent: str) -> str:
     """Return `lorch-demo` below the parent, or with a number when that is taken."""
     names = [DEMO_DIRECTORY, *(f"{DEMO_DIRECTORY}-{number}" for number in range(2, DEMO_DIRECTORIES_MAX))]
-    return parent / next((name for name in names if not (parent / name).exists()), DEMO_DIRECTORY)
+    return next(
+        (path for name in names if not os.path.exists(path := os.path.join(parent, name))),
+        os.path.join(parent, DEMO_DIRECTORY),
+    )
 
 
-def locate(workspace: str | None, config: str | None) -> "tuple[Path, Path]":
+def locate(workspace: str | None, config: str | None) -> tuple[str, str]:
     """Return the workspace root and the configuration file, both absolute; neither need exist.
 
     The file is --config, or lorch.json in --workspace or here. The root is --workspace, or what the file says under
     ``workspace_root``, read from the directory the file is in. A file that cannot be read says nothing here.
     """
-    import json
-    from pathlib import Path
-
-    file = Path(os.path.abspath(config if config is not None else Path(workspace or ".") / "lorch.json"))
+    file = os.path.abspath(config if config is not None else os.path.join(workspace or ".", "lorch.json"))
     if workspace is not None:
-        return Path(os.path.abspath(workspace)), file
+        return os.path.abspath(workspace), file
+    return os.path.abspath(os.path.join(os.path.dirname(file), _said_root(file) or ".")), file
+
+
+def _said_root(file: str) -> str | None:
     try:
-        said = json.loads(file.read_bytes())["workspace_root"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        said = None
-    return Path(os.path.abspath(file.parent / (said if isinstance(said, str) and "\0" not in said else "."))), file
+        with open(file, "rb") as opened:
+            content = opened.read()
+    except (OSError, ValueError):
+        return None
+    if b"workspace_root" not in content and b"\\u" not in content:  # of most files nothing else has to be understood
+        return None
+    import json
+
+    try:
+        said = json.loads(content)["workspace_root"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return said if isinstance(said, str) and "\0" not in said else None

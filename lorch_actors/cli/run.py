@@ -10,12 +10,13 @@ from msgspec.structs import replace
 
 from lorch_actors.actors.request import RunRequest
 from lorch_actors.cli.budget import KEYS, amounts, with_budget
-from lorch_actors.cli.options import Place, global_options, keep_alive, output, place
+from lorch_actors.cli.options import global_options, keep_alive, output, place
 from lorch_actors.cli.routing import free_demo_directory
 from lorch_actors.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from lorch_actors.cli.output import Output
+    from lorch_actors.cli.place import Place
     from lorch_actors.protocol.configuration import Configuration
     from lorch_actors.protocol.tasks import TaskSettings
     from lorch_actors.workflow.state import Run
@@ -104,17 +105,18 @@ def _refuse_beside_demo(options: dict[str, Any]) -> None:
         )
 
 
-def _demo_place(demo: str) -> Place:
+def _demo_place(demo: str) -> "Place":
     """Return the workspace of the demo; it is made here unless the guardian has made it already."""
+    from lorch_actors.cli.place import Place
     from lorch_actors.demo import prepare_demo
 
-    root = Path(os.path.abspath(demo)) if demo else free_demo_directory(Path.cwd())
+    root = Path(os.path.abspath(demo) if demo else free_demo_directory(os.getcwd()))
     if not (root / "lorch.json").exists():
         prepare_demo(root)
     return Place(root, root / "lorch.json")
 
 
-def _request(where: Place, *, demo: Path | None, **options: Any) -> RunRequest:
+def _request(where: "Place", *, demo: Path | None, **options: Any) -> RunRequest:
     from lorch_actors.cli.loading import load
 
     if not where.root.is_dir():
@@ -194,7 +196,7 @@ def _listed(known: list[str]) -> str:
     return f"Its tasks are: {', '.join(known[:TASKS_SHOWN])}{more}."
 
 
-def _require_agents(configuration: "Configuration", where: Place) -> None:
+def _require_agents(configuration: "Configuration", where: "Place") -> None:
     missing = configuration.missing_agents()
     if missing:
         raise ConfigError(

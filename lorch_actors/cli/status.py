@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from lorch_actors.cli.options import Place, global_options, output, place
+from lorch_actors.cli.options import global_options, output, place
 
 if TYPE_CHECKING:
     from lorch_actors.cli.documents import RunsDocument
+    from lorch_actors.cli.place import Place
     from lorch_actors.cli.run_documents import StatusDocument
     from lorch_actors.storage.workspace import Workspace
 
@@ -34,7 +35,7 @@ def status_command(run_id: str | None, *, watch: bool) -> None:
     to.result(document, status_text(document))
 
 
-def _status(where: Place, run_id: str | None) -> "StatusDocument":
+def _status(where: "Place", run_id: str | None) -> "StatusDocument":
     from lorch_actors.cli.holder import find_holder
     from lorch_actors.cli.views import status_document
     from lorch_actors.records import history

@@ -60,9 +60,9 @@ def read_order(argv: Sequence[str], orchestrate: Orchestrate, limits: Limits) ->
     words = list(argv)
     is_new = False
     if given.demo is None:
-        workspace = str(locate(given.workspace, given.config)[0])
+        workspace, _ = locate(given.workspace, given.config)
     else:
-        workspace = str(given.demo)
+        workspace = given.demo
         is_new = _make_demo_directory(workspace)
         words = _with_demo_directory(words, workspace)
     run_id = None if given.command == "resume" else _new_run_id()

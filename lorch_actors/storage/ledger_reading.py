@@ -6,7 +6,7 @@ vouches for it: a writer may be at work there, or may have died there. Otherwise
 
 import os
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -18,8 +18,6 @@ from lorch_actors.storage.disk import StrPath
 from lorch_actors.storage.ledger_format import Position
 from lorch_actors.storage.ledger_legacy import is_legacy, legacy_messages
 from lorch_actors.storage.ledger_scan import Fault, Judgement, ProvenLine, Walk, durable_of, fits, judge
-
-_DECODE: Final = msgspec.json.Decoder(Message).decode
 
 
 class LedgerLine(NamedTuple):
@@ -84,9 +82,12 @@ def read_entries(
                     return
                 yield Entry(place.seq, "", message), place
             return
+        decoder: msgspec.json.Decoder[Message] | None = None
         for seq, chain, offset, cut, raw in _proven_lines(fd, path, run_id, after, upto_seq):
+            if decoder is None:  # made for the first line: who reads on from the last one needs none
+                decoder = msgspec.json.Decoder(Message)
             try:
-                message = _DECODE(raw[:cut] + b"}")
+                message = decoder.decode(raw[:cut] + b"}")
             except msgspec.MsgspecError:
                 message = _decode_otherwise(raw[:cut] + b"}", f"{os.fsdecode(path)}, line {seq}, byte {offset}")
             link = chain.decode()

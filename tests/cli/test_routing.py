@@ -67,9 +67,9 @@ def test_the_demo_goes_where_it_is_told_or_to_the_first_free_name(tmp_path: Path
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lorch-demo").mkdir()
 
-    assert route(["run", "--demo", "there"]).demo == tmp_path / "there"
-    assert route(["run", "--demo=there", "--json"]).demo == tmp_path / "there"
-    assert route(["run", "--demo", "--json"]).demo == tmp_path / "lorch-demo-2"
+    assert route(["run", "--demo", "there"]).demo == str(tmp_path / "there")
+    assert route(["run", "--demo=there", "--json"]).demo == str(tmp_path / "there")
+    assert route(["run", "--demo", "--json"]).demo == str(tmp_path / "lorch-demo-2")
     assert route(["run", "--all"]).demo is None
 
 
@@ -79,9 +79,11 @@ def test_the_root_is_what_the_configuration_says(tmp_path: Path):
     file.parent.mkdir()
     file.write_text('{"workspace_root": "../there"}')
 
-    assert locate(None, str(file)) == (tmp_path / "there", file)
-    assert locate(str(tmp_path), str(file)) == (tmp_path, file)
-    assert locate(str(tmp_path), None) == (tmp_path, tmp_path / "lorch.json")
+    assert locate(None, str(file)) == (str(tmp_path / "there"), str(file))
+    file.write_text('{"workspace\\u005froot": "../escaped"}')
+    assert locate(None, str(file)) == (str(tmp_path / "escaped"), str(file))
+    assert locate(str(tmp_path), str(file)) == (str(tmp_path), str(file))
+    assert locate(str(tmp_path), None) == (str(tmp_path), str(tmp_path / "lorch.json"))
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"workspace_root": 3}', '{"workspace_root": "a\\u0000b"}'])
@@ -90,7 +92,7 @@ def test_a_broken_configuration_says_nothing_about_the_root(tmp_path: Path, cont
     file = tmp_path / "lorch.json"
     file.write_text(content)
 
-    assert locate(None, str(file)) == (tmp_path, file)
+    assert locate(None, str(file)) == (str(tmp_path), str(file))
 
 
 def test_routing_loads_the_standard_library_only():
