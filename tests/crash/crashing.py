@@ -1,19 +1,20 @@
 """Killing the reference run at a call to the kernel, and recovering from it; and killing the recovery.
 
-One run is played, and while it stands before a call that is to be a crash point, a fork of it does the first half of
-that call if it has one, and kills itself. What is on disk then is copied, and another fork recovers over the copy and
-checks every promise, while the run goes on. In that fork again calls are crash points, as deep as is wanted: so each
-point costs a copy and a recovery, not a run from the start. A point that leaves the very files, and the very
-acknowledgements, of the one before (a sync changes neither) is counted, and not recovered from once more.
+One run is played, and stands still before a call that is to be a crash point. A fork of it does the first half of that
+call if it has one, and kills itself. What is on disk then, which is what a kill leaves, is copied; over the copy a
+recovery is played and every promise checked, and the run goes on. In the recovery again calls are crash points, as deep
+as is wanted: so each point costs a copy and a recovery, not a run from the start. A point that leaves the very files,
+and the very acknowledgements, of the one before (a sync changes neither) is counted, and not recovered from once more.
 """
 
 import fcntl
-import hashlib
 import os
 import random
 import shutil
 import signal
+import stat
 import traceback
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,9 +23,12 @@ from typing import Any
 
 from promises import Story, broken_promises
 from reference import Reference
-from tampering import Call, intercepted
+from tampering import Call, Death, intercepted
 
-FORKS_MAX = 2
+VIOLATIONS_KEPT = 20
+
+Image = list[tuple[str, int, bytes | None]]
+"""A tree of files: path, mode, content; no content is a directory."""
 
 
 @dataclass(frozen=True)
@@ -49,128 +53,98 @@ class Plan:
 class Tally:
     """What came of it: points by depth, how many of them were recovered from, and the first violations."""
 
-    points: dict[int, int] = field(default_factory=dict)
+    points: Counter[int] = field(default_factory=Counter)
     recovered: int = 0
     violations: list[str] = field(default_factory=list)
 
-    def add(self, text: str) -> None:
-        """Take the report of a fork: lines with a depth, or a violation."""
-        for line in text.splitlines():
-            kind, _, rest = line.partition(" ")
-            if kind in {"point", "same"}:
-                self.points[int(rest)] = self.points.get(int(rest), 0) + 1
-                self.recovered += kind == "point"
-            elif line and len(self.violations) < 20:
-                self.violations.append(line)
+    def tell(self, violation: str) -> None:
+        """Take a violation, if there are not enough."""
+        if len(self.violations) < VIOLATIONS_KEPT:
+            self.violations.append(violation.replace("\n", " | "))
 
     @property
     def total(self) -> int:
         """How many crash points were tried."""
-        return sum(self.points.values())
+        return self.points.total()
 
 
 class Explorer:
     """Plays a reference to its end and branches off a recovery at every chosen point."""
 
-    def __init__(self, plan: Plan, expected: Story, scratch: Path, depth: int = 1, trail: str = "") -> None:
+    def __init__(self, plan: Plan, expected: Story, scratch: Path, tally: Tally, trail: tuple[str, ...] = ()) -> None:
         self._plan = plan
         self._expected = expected
         self._scratch = scratch
-        self._depth = depth
+        self._tally = tally
         self._trail = trail
+        self._depth = len(trail) + 1
         self._random = random.Random(f"{plan.seed} {trail}")
-        self._forks: list[tuple[int, int]] = []
-        self._reports: list[str] = []
-        self._reference: Reference | None = None
-        self._last = b""
+        self._last: tuple[Image, int] = ([], 0)
 
-    def play(self, reference: Reference) -> str:
-        """Play to the end, branching off; return the reports of all branches, then of this one."""
-        self._reference = reference
-        if self._depth > len(self._plan.shares):
-            with intercepted(Call.perform):
-                ended = reference.play()
-        else:
-            with intercepted(self._on_call):
-                ended = reference.play()
-        while self._forks:
-            self._collect()
-        found = broken_promises(reference, ended, self._expected)
-        self._reports += [f"violation {self._trail or 'undisturbed'}: {one}".replace("\n", " ") for one in found]
-        return "\n".join(self._reports)
+    def play(self, reference: Reference) -> None:
+        """Play to the end, branching off on the way, and check what came of it."""
+        is_deepest = self._depth > len(self._plan.shares)
+        with intercepted(Call.perform if is_deepest else lambda call: self._on_call(reference, call)):
+            ended = reference.play()
+        for found in broken_promises(reference, ended, self._expected):
+            self._tally.tell(f"{self._told()}: {found}")
 
-    def _on_call(self, call: Call) -> Any:
+    def _told(self) -> str:
+        return " > ".join(self._trail) or "undisturbed"
+
+    def _on_call(self, reference: Reference, call: Call) -> Any:
         if self._plan.chooses(self._depth, call, self._random):
-            self._branch(call, "before")
+            self._branch(reference, call, "before")
             if call.name == "write" and len(call.arguments[1]) > 1:
                 with _half_written(call):
-                    self._branch(call, "amid")
+                    self._branch(reference, call, "amid")
         return call.perform()
 
-    def _branch(self, call: Call, when: str) -> None:
-        assert self._reference is not None
-        state = _state_of(self._reference)
-        if state == self._last:
-            self._reports.append(f"same {self._depth}")
+    def _branch(self, reference: Reference, call: Call, when: str) -> None:
+        self._tally.points[self._depth] += 1
+        image, told = _image_of(reference.root), len(reference.acknowledged)
+        if (image, told) == self._last:
             return
-        self._last = state
-        trail = f"{self._trail} > {when} {call.number} {call.name} {os.path.basename(call.place)}"
-        copy = self._scratch / f"{self._depth}-{call.number}-{when}"
-        shutil.copytree(self._reference.root, copy, symlinks=True)
-        if len(self._forks) >= (FORKS_MAX if self._depth == 1 else 1):
-            self._collect()
-        reading, writing = os.pipe()
-        pid = os.fork()
-        if pid:
-            os.close(writing)
-            self._forks.append((pid, reading))
-            return
-        code = 1
-        try:
-            os.close(reading)
-            with os.fdopen(writing, "w") as report:
-                report.write(self._recover(copy, trail))
-            code = 0
-        finally:
-            os._exit(code)
-
-    def _recover(self, copy: Path, trail: str) -> str:
-        assert self._reference is not None
-        before = self._reference
-        survivor = Reference(copy, before.tasks, dict(before.acknowledged), before.now_ms, plays=before.plays)
-        scratch = copy.with_name(copy.name + "-forks")
+        self._last = image, told
+        self._tally.recovered += 1
+        trail = (*self._trail, f"{when} {call.number} {call.name} {os.path.basename(call.place)}")
+        place = self._scratch / f"{self._depth}-{call.number}-{when}"
+        copy, scratch = place / "run", place / "scratch"
+        _lay_out(image, copy)
         scratch.mkdir()
-        inner = Explorer(self._plan, self._expected, scratch, self._depth + 1, trail)
+        survivor = Reference(copy, reference.tasks, dict(reference.acknowledged), reference.now_ms, reference.plays)
+        inner = Explorer(self._plan, self._expected, scratch, self._tally, trail)
         try:
-            return f"point {self._depth}\n{inner.play(survivor)}"
-        except BaseException:  # noqa: BLE001 - it is told through the pipe
-            told = traceback.format_exc().replace("\n", " | ")
-            return f"point {self._depth}\nviolation {trail}: {told}"
+            inner.play(survivor)
+        except (Exception, Death):  # noqa: BLE001 - whatever it is, it should not be
+            self._tally.tell(f"{inner._told()}: {traceback.format_exc()}")
         finally:
-            shutil.rmtree(copy, ignore_errors=True)
-            shutil.rmtree(scratch, ignore_errors=True)
-
-    def _collect(self) -> None:
-        pid, reading = self._forks.pop(0)
-        with os.fdopen(reading) as report:
-            self._reports.append(report.read())
-        _, status = os.waitpid(pid, 0)
-        if status:
-            self._reports.append(f"violation {self._trail}: a recovering fork ended with {status}")
+            shutil.rmtree(place)
 
 
-def _state_of(reference: Reference) -> bytes:
-    """Return a digest of all that a recovery finds: names, contents, modes, and what was acknowledged."""
-    digest = hashlib.blake2b(repr(len(reference.acknowledged)).encode())
-    for directory, names, files in os.walk(reference.root):
+def _image_of(root: Path) -> Image:
+    """Return all that a recovery finds below a directory."""
+    image: Image = []
+    for directory, names, files in os.walk(root):
         names.sort()
-        digest.update(f"{directory} {os.stat(directory).st_mode}\n".encode())
+        below = os.path.relpath(directory, root)
+        image.append((below, stat.S_IMODE(os.stat(directory).st_mode), None))
         for name in sorted(files):
             with open(os.path.join(directory, name), "rb") as file:
-                content = file.read()
-                digest.update(f"{name} {os.fstat(file.fileno()).st_mode} {len(content)}\n".encode())
-                digest.update(content)
-    return digest.digest()
+                mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                image.append((os.path.join(below, name), mode, file.read()))
+    return image
+
+
+def _lay_out(image: Image, root: Path) -> None:
+    """Make a directory that a recovery finds the same in."""
+    for path, mode, content in image:
+        place = os.path.join(root, path)
+        if content is None:
+            os.makedirs(place, mode)
+        else:
+            with open(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb", buffering=0) as file:
+                file.write(content)
 
 
 @contextmanager
@@ -199,5 +173,5 @@ def explore(plan: Plan, expected: Story, root: Path, tasks: tuple[str, ...]) -> 
     tally = Tally()
     scratch = root / "scratch"
     scratch.mkdir(parents=True)
-    tally.add(Explorer(plan, expected, scratch).play(Reference(root / "run", tasks).make()))
+    Explorer(plan, expected, scratch, tally).play(Reference(root / "run", tasks).make())
     return tally

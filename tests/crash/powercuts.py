@@ -13,9 +13,8 @@ from pathlib import Path
 from lying import Disk, Note, Recorder, fates, lay_out
 from promises import Story, broken_promises
 from reference import FRESH, Reference
-from tampering import Call, intercepted
+from tampering import Call, Death, intercepted
 
-FORKS_MAX = 2
 EVER = range(1 << 30)
 NAMES_USED = 1000  # more than a killed run can have given
 
@@ -100,7 +99,6 @@ def cut_power(
     chance = random.Random(seed)
     disk, cuts = Disk(recording.before), Cuts()
     seen: set[bytes] = set()
-    forks: list[tuple[int, int, str]] = []
     for moment, note in enumerate([*recording.notes, None]):
         for fate in fates(f"{seed} {moment}"):
             if moment not in moments or chance.random() >= share or (to_the_first and cuts.violations):
@@ -115,14 +113,11 @@ def cut_power(
             place = root / f"cut-{moment}-{cuts.states}"
             place.mkdir()
             lay_out(place, files, directories)
-            if len(forks) >= FORKS_MAX:
-                _collect(forks, cuts)
-            name = f"{_named(moment, note)}, {fate.told}"
-            forks.append((*_recover_in_fork(recording, expected, place, told), name))
+            found = _recover(recording, expected, place, told)
+            cuts.violations += [f"{_named(moment, note)}, {fate.told}: {one}" for one in found]
+            shutil.rmtree(place)
         if note is not None:
             disk.play(note)
-    while forks:
-        _collect(forks, cuts)
     return cuts
 
 
@@ -130,34 +125,10 @@ def _named(moment: int, note: Note | None) -> str:
     return f"before call {moment}, {note.name} {note.path}" if note is not None else "after the run"
 
 
-def _recover_in_fork(recording: Recording, expected: Story, place: Path, told: int) -> tuple[int, int]:
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(writing)
-        return pid, reading
-    try:
-        os.close(reading)
-        reference = Reference(place, recording.tasks, dict(recording.acknowledged[:told]), recording.now_ms, plays=1)
-        with os.fdopen(writing, "w") as report:
-            report.write("\n".join(_recover(reference, expected)))
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os._exit(0)
-
-
-def _recover(reference: Reference, expected: Story) -> list[str]:
+def _recover(recording: Recording, expected: Story, place: Path, told: int) -> list[str]:
+    reference = Reference(place, recording.tasks, dict(recording.acknowledged[:told]), recording.now_ms, plays=1)
     try:
         with intercepted(Call.perform):
             return broken_promises(reference, reference.play(), expected)
-    except BaseException:  # noqa: BLE001 - it is told through the pipe
+    except (Exception, Death):  # noqa: BLE001 - whatever it is, it should not be
         return [traceback.format_exc().replace("\n", " | ")]
-
-
-def _collect(forks: list[tuple[int, int, str]], cuts: Cuts) -> None:
-    pid, reading, name = forks.pop(0)
-    with os.fdopen(reading) as report:
-        found = report.read()
-    os.waitpid(pid, 0)
-    if found:
-        cuts.violations += [f"{name}: {one}" for one in found.splitlines()]
