@@ -96,7 +96,7 @@ class _Walk:
         self._on_progress = on_progress
         self._started_ns = time.time_ns()
         self._unpacked: dict[str, dict[str, Record]] = {}
-        self._unchanged: dict[str, Listing] = {}
+        self._listings: dict[str, Listing] = {}
         self._gathered: defaultdict[str, dict[str, Record | None]] = defaultdict(dict)
         self._links: dict[str, TrackedLink] = {}
         self._large: list[LargeFile] = []
@@ -108,12 +108,9 @@ class _Walk:
     def finish(self) -> Found:
         """Hash what was put off to the end, and return what was found."""
         self._hash_large()
-        listings, links = self._unchanged, self._links
-        for directory, gathered in self._gathered.items():
-            records = listings[directory].records() if directory in listings else {}
-            records |= {name: record for name, record in gathered.items() if record is not None}
-            if records:
-                listings[directory] = Listing.of(records)
+        for directory in [*self._gathered]:
+            self._list(directory)
+        listings, links = self._listings, self._links
         for directory in {directory_of(path) for path in links} & listings.keys():
             for name in listings[directory].records():
                 links.pop(directory + name, None)  # included twice, and replaced in between
@@ -240,12 +237,22 @@ class _Walk:
         """Take the regular files of a directory, all at once if they are what they were."""
         known = self._known.get(directory)
         if known is not None and known.is_of(names, marks):
-            self._unchanged[directory] = known
+            self._listings[directory] = known
             return
         self._gathered[directory] |= dict.fromkeys(names)  # in this order, whatever comes first
         for name, mark in zip(names, marks, strict=True):
             if not self._regular(fd, directory, name, mark):
                 self._take(fd, name, directory + name, directory.count("/") + 1)
+        if not self._large:
+            self._list(directory)
+
+    def _list(self, directory: str) -> None:
+        """Make the listing of what was gathered in a directory; what was found there before stays in it."""
+        records = self._listings[directory].records() if directory in self._listings else {}
+        gathered = self._gathered.pop(directory)
+        records |= {name: record for name, record in gathered.items() if record is not None}
+        if records:
+            self._listings[directory] = Listing.of(records)
 
     def _regular(self, fd: int, directory: str, name: str, mark: bytes) -> bool:
         """Take a regular file, read if it is not what it was; False when it changed meanwhile."""
