@@ -85,7 +85,8 @@ class Actor(pykka.ThreadingActor):
     They override ``started``, ``receive``, ``stopping``, ``cleanup``; never pykka's own hooks.
 
     in_reactor: it takes its turns in the reactor's thread, with all others of which that is said. So no message between
-    them wakes a thread, and none of their turns may block; ``cleanup`` may.
+    them wakes a thread, and none of their turns may take long: a file is written or a process started, but not waited
+    for; see ``apart``. ``cleanup`` may.
     """
 
     in_reactor: ClassVar[bool] = False
@@ -151,7 +152,7 @@ class Actor(pykka.ThreadingActor):
             return
 
     def apart(self, work: Callable[[], object], then: Callable[[], object]) -> None:
-        """Do what may block beside this actor, then ``then`` in its turn. What ``work`` raises, the actor raises."""
+        """Do what may take long beside this actor, then ``then`` in its turn. What ``work`` raises, it raises."""
 
         def do() -> None:
             try:

@@ -24,7 +24,7 @@ class Performer(Protocol):
 
     @property
     def in_reactor(self) -> bool:
-        """Whether it takes its turns in the reactor's thread: no turn of it blocks."""
+        """Whether it takes its turns in the reactor's thread: no turn of it takes long."""
         ...
 
     @property
@@ -57,7 +57,7 @@ class Execution(Protocol):
         ...
 
     def apart(self, name: str, work: Callable[[], object]) -> None:
-        """Have that done which may block, beside the actor of that name."""
+        """Have that done which may take long, beside the actor of that name."""
         ...
 
 

@@ -1,6 +1,6 @@
 """Process actors: actors whose work is done by a worker in an operating-system process of its own.
 
-This is the front, a thread actor that holds the link. Promises: every message given to ``send`` is handled by a worker
+This is the front, the actor that holds the link. Promises: every message given to ``send`` is handled by a worker
 at least once and in order, however often workers die, until it is acknowledged; a worker that dies or stands still is
 killed for certain before the next one starts; the supervisor decides whether there is a next one. A message on which
 a worker dies again and again is named to the supervisor (``PoisonMessage``) instead of being delivered for ever.
