@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext
+from lorch_actors.actors.ledger_writer import TRAIL_MS
 from lorch_actors.actors.messages import LATER
 from lorch_actors.actors.ring import LEDGER, MAIN, Append, Appended, Broken, Subscribe, Subscribed
 from lorch_actors.actors.terminal import Terminal, verdict_of
@@ -26,10 +27,16 @@ from lorch_actors.workflow.system import ApprovalAnswered, RunFinished
 
 ANSWERED: Final = f"system.{ApprovalAnswered.name}"
 FINISHED: Final = f"system.{RunFinished.name}"
+SHOWN_MS: Final = 2 * TRAIL_MS
+"""How long a question waits for the lines that tell what it is about."""
 
 
 class _Arrived(Struct, frozen=True):
     """To self: something has appeared in state/approvals."""
+
+
+class _Shown(Struct, frozen=True):
+    """To self: what a request is about has been shown by now."""
 
 
 class _Typed(Struct, frozen=True):
@@ -77,6 +84,8 @@ class Approver(Actor):
                 self._open[message.approval_id] = message
                 self._watch()
                 self._look(message)
+                self.tell_later(SHOWN_MS, _Shown())
+            case _Shown():
                 self._prompt()
             case _Arrived():
                 for order in tuple(self._open.values()):

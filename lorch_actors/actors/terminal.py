@@ -20,8 +20,8 @@ _NO: Final = frozenset({"n", "no", "d", "deny"})
 class Screen(Protocol):
     """Where lines for people go."""
 
-    def write(self, line: str) -> None:
-        """Show a line, without waiting."""
+    def write(self, *lines: str) -> None:
+        """Show some lines, without waiting."""
 
 
 class Terminal:

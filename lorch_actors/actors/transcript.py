@@ -52,7 +52,7 @@ class Console:
         self._thread = threading.Thread(target=self._run, name="console", daemon=True)
         self._thread.start()
 
-    def write(self, lines: Sequence[str]) -> None:
+    def write(self, *lines: str) -> None:
         """Show some lines, without waiting."""
         try:
             self._pieces.put_nowait(lines)
@@ -139,7 +139,7 @@ class Transcript(Actor):
             case Appended(new, _, end):
                 lines = self._write(file, new, end)
                 if self._console is not None and lines:
-                    self._console.write(lines)
+                    self._console.write(*lines)
             case FlushAll():
                 self._sync(file)
                 self.tell(CONDUCTOR, Projected(self.name, self._place.seq))
