@@ -22,8 +22,10 @@ MARK_BYTES: Final = 44
 DIGEST_BYTES: Final = 32
 
 _SECOND_NS: Final = 1_000_000_000
+RACY_MAX_NS: Final = 2 * _SECOND_NS
+"""What is older is not racy on any file system: FAT counts in steps of two seconds, old network file systems in one."""
+
 _MARGIN_NS: Final = 50_000_000  # kernels stamp files with a clock that ticks every 10 ms at the slowest
-_COARSE_MARGIN_NS: Final = 2 * _SECOND_NS  # FAT counts in steps of two seconds, old network file systems in one
 _DEVICE_MASK: Final = 2**64 - 1
 _pack = struct.Struct("<QqqQQI").pack
 _size = struct.Struct("<Q").unpack_from
@@ -41,12 +43,9 @@ def fingerprint(found: os.stat_result) -> bytes:
 
 def is_racy(found: os.stat_result, started_ns: int) -> bool:
     """Say whether a write after ``started_ns`` (nanoseconds since 1970) could leave the same times on the file."""
-    settled_ns = started_ns - _COARSE_MARGIN_NS
-    if found.st_mtime_ns < settled_ns and found.st_ctime_ns < settled_ns:
-        return False
     newest = max(found.st_mtime_ns, found.st_ctime_ns)
     coarse = newest % _SECOND_NS == 0
-    return newest >= started_ns - (_COARSE_MARGIN_NS if coarse else _MARGIN_NS)
+    return newest >= started_ns - (RACY_MAX_NS if coarse else _MARGIN_NS)
 
 
 def size_of(mark: bytes) -> int:
