@@ -78,7 +78,8 @@ class Explorer:
         self._tally = tally
         self._trail = trail
         self._depth = len(trail) + 1
-        self._random = random.Random(f"{plan.seed} {trail}")
+        # not by the whole trail: the names of temporary files are drawn anew each time
+        self._random = random.Random(f"{plan.seed} {[told.split()[:2] for told in trail]}")
         self._last: tuple[Image, int] = ([], 0)
 
     def play(self, reference: Reference) -> None:
