@@ -21,8 +21,9 @@ TOGETHER = (
     "tests/runs/test_faults_workspace.py",
     "tests/runs/test_secrets_and_modes.py",
     "tests/runs/test_wire.py",
+    "tests/test_style.py",
 )
-"""Tests that look at one and the same run."""
+"""Tests that look at one and the same run, or the same syntax trees."""
 
 
 class Scheduler(LoadScopeScheduling):

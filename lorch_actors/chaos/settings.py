@@ -26,7 +26,7 @@ _CARDS: Final = {
     (AGENT, "STOP"): 1,
     (LEDGER, "KILL"): 2,
     (ORCHESTRATOR, "KILL"): 2,
-    (CONDUCTOR, "STOP"): 0,  # a thread cannot be stopped from outside
+    (CONDUCTOR, "STOP"): 0,  # it is no process that could be stopped from outside
 }
 _SELDOM: Final = {(ORCHESTRATOR, "STOP"), (FORK_SERVER, "STOP")}
 """One in each fourth deck: it takes ten seconds and more until one that stands still is given up."""

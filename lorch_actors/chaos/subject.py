@@ -1,6 +1,6 @@
 """The program as chaos runs it: ``python -m lorch_actors`` with one addition.
 
-The conductor is a thread, and a thread cannot be killed from outside. Here SIGUSR1 makes it crash: its next message
+The conductor is no process, and cannot be killed from outside. Here SIGUSR1 makes it crash: its next message
 raises instead of being handled, which is how a bug in it would look. Nothing of this is in the program itself.
 """
 

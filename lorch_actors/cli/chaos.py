@@ -46,7 +46,7 @@ def chaos_command(
       ledger, snapshotter, run-state
                     the worker processes
       fork-server   what starts the workers; that it is gone is noticed when it is needed next
-      conductor     a thread, which no signal can kill: SIGUSR1 makes it raise at its next message
+      conductor     no process, so no signal kills it: SIGUSR1 makes it raise at its next message
       orchestrator  with STOP, the guardian replaces it after ten seconds
       guardian      with KILL, the run is resumed as you would; with STOP, it is woken after a second
 
@@ -90,7 +90,7 @@ def _settings(
         pace_s=settings.SOAK_PACE_S if is_soak else settings.PACE_S,
     )
     if found.roles == (settings.CONDUCTOR,) and found.signals == ("STOP",):
-        raise UsageError("nobody can be hurt so: the conductor is a thread", remedy="Use --signals KILL.")
+        raise UsageError("nobody can be hurt so: the conductor is no process", remedy="Use --signals KILL.")
     return found
 
 

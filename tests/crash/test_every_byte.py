@@ -77,7 +77,7 @@ def sample(run: Whole, name: str, count: int) -> list[Damage]:
 @pytest.mark.parametrize("name", FILES)
 def test_damage_is_refused_or_told(finished: Whole, name: str) -> None:
     """Some damages to each file of a finished run."""
-    verdicts(finished, name, sample(finished, name, 60))
+    verdicts(finished, name, sample(finished, name, 40))
 
 
 def unvouched(run: Whole) -> bytes:

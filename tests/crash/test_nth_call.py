@@ -29,10 +29,10 @@ def found_wrong(chosen: list[Fault], story, scratch: Path) -> list[str]:
 def test_a_call_that_the_disk_refuses_loses_nothing(scratch: Path, story_for, frozen_heap, kind: str) -> None:
     """Some calls, by chance, for each kind of refusal."""
     possible = [fault for fault in faults(calls_of(scratch / "calls", ONE)) if fault.kind == kind]
-    chosen = random.Random(f"{SEED} {kind}").sample(possible, 15)
+    chosen = random.Random(f"{SEED} {kind}").sample(possible, 9)
 
     assert found_wrong(chosen, story_for(ONE), scratch) == []
-    assert sum(bool(fault.struck) for fault in chosen) >= 8
+    assert sum(bool(fault.struck) for fault in chosen) >= 4
 
 
 @pytest.mark.long

@@ -79,7 +79,7 @@ def test_what_a_schema_describes_is_accepted_by_both(case: tuple[str, Any]):
     assert accepted_by_type(name, document)
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(mutated())
 def test_a_changed_document_gets_the_same_verdict_from_both(case: tuple[str, Any]):
     """Whatever is done to a document, schema and type agree on whether it is still one."""

@@ -39,7 +39,7 @@ def check(run: Run) -> None:
 
 
 @given(st.lists(MESSAGES, max_size=25), st.sampled_from([0, 4_000_000]))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_any_entries_in_any_order_fold_and_can_be_decided_about(messages, heard_ms):
     """Random entries, sensible and not, never raise; equal entries give an equal state."""
     run = Run(RUN_ID)
@@ -53,7 +53,7 @@ def test_any_entries_in_any_order_fold_and_can_be_decided_about(messages, heard_
 @given(
     st.integers(1, len(REAL)), st.lists(st.tuples(st.integers(0, len(REAL) - 1), MESSAGES), max_size=6), st.randoms()
 )
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_a_real_ledger_shuffled_and_salted_folds(cut, salt, random):
     """A run's own entries in a wrong order, with strange ones in between, never raise either."""
     messages = [entry.message for entry in REAL[:cut]]
@@ -72,7 +72,7 @@ def test_a_real_ledger_shuffled_and_salted_folds(cut, salt, random):
 
 
 @given(MESSAGES)
-@settings(max_examples=80)
+@settings(max_examples=50)
 def test_what_is_shown_is_lines_without_control_characters(message):
     """Whatever an entry holds, each of its lines is one line that no terminal acts on."""
     for line in render(Entry(1, "0" * 16, message)):
