@@ -202,9 +202,11 @@ class ProcessKeeper(Actor):
         self._later("grace", GRACE_MS, self._terminate)
 
     def _terminate(self) -> None:
-        if self._process is not None and self._phase is Phase.ENDING:
-            self._process.terminate()
-            self._later("grace", GRACE_MS, lambda: self.apart(self._kill, lambda: None))
+        process = self._process
+        if process is not None and self._phase is Phase.ENDING:
+            process.terminate()
+            # this very process: by the time that a thread gets to it, another one may be up
+            self._later("grace", GRACE_MS, lambda: self.apart(process.end_tree, lambda: None))
 
     def _kill(self) -> None:
         process = self._process

@@ -68,7 +68,7 @@ class Model:
         if worker.restart is Restart.TEMPORARY:
             worker.wanted = False
             self._down(worker)
-        elif self._admit(above, worker):
+        elif self._admit(above):
             self.events.append(f"again {worker.name}")
         else:
             self._stop(above)
@@ -93,7 +93,7 @@ class Model:
 
     def _restart(self, above: Node, node: Node) -> bool:
         """Restart a child with its group; return False when the supervisor has given up instead, and is down."""
-        if node.failed > above.intensity or not self._admit(above, node):
+        if node.failed > above.intensity or not self._admit(above):
             self._stop(above)
             return False
         at = next(index for index, one in enumerate(above.children) if one is node)
@@ -104,7 +104,7 @@ class Model:
                 self._stop(other)
         return self._start_children(above)
 
-    def _admit(self, above: Node, _node: Node) -> bool:
+    def _admit(self, above: Node) -> bool:
         above.times = [at_ms for at_ms in above.times if at_ms >= self._now_ms - above.period_ms] + [self._now_ms]
         return len(above.times) <= above.intensity
 
