@@ -1,9 +1,15 @@
-"""The conductor: folds what becomes durable and carries out what `decide` says.
+"""The conductor: folds what comes into the ledger and carries out what `decide` says.
 
 It has no state of its own but the fold, so restarting it means folding again. It repeats nothing: an order is given
 once as long as `decide` keeps naming it, and whatever a former incarnation gave as well is known by its derived id.
+
+It folds what is sealed, before that is durable. What it has appended because of it stands behind it in the ledger, so
+neither is durable without what came before. Everything else it does waits until what it follows from is durable.
 """
 
+from collections import deque
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +36,7 @@ from lorch_actors.actors.ring import (
     Halt,
     Halted,
     Projected,
+    Sealed,
     StartAgent,
     Subscribe,
     Subscribed,
@@ -89,6 +96,8 @@ class Conductor(Actor):
         self._score = score
         self._run = score.loaded.run
         self._position = score.loaded.position
+        self._durable_seq = self._position.seq
+        self._held: deque[tuple[int, Callable[[], object]]] = deque()  # what waits until that number is durable
         self._given: set[str] = set()
         self._wake: Timer | None = None
         self._halt: Halt | None = None
@@ -99,7 +108,7 @@ class Conductor(Actor):
 
     def started(self) -> bool:
         """Ask for entries; the start is acknowledged when everything durable has been folded."""
-        self.tell(LEDGER, Subscribe(self.name))
+        self.tell(LEDGER, Subscribe(self.name, foresees=True))
         self.tell_self(Beat())
         return LATER
 
@@ -108,13 +117,17 @@ class Conductor(Actor):
         match message:
             case Subscribed(position):
                 self._catch_up(position.seq)
+                self._durable_seq = position.seq
                 self.ready()
                 self._advance()
-            case Appended(new):
+            case Sealed(new):
+                self._hear(new)
+            case Appended(new, _, end):
                 if self._announced:
-                    for entry in new:
-                        self._fold(entry)
-                    self._advance()
+                    self._durable_seq = end.seq
+                    self._let_go()
+                    if new:
+                        self._hear(new)
             case _Wake():
                 self._wake = None
                 self._advance()
@@ -143,6 +156,12 @@ class Conductor(Actor):
         if self._run.process != self._score.process:
             self.tell(LEDGER, Append(self._score.opening))
 
+    def _hear(self, entries: tuple[Entry, ...]) -> None:
+        if self._announced:
+            for entry in entries:
+                self._fold(entry)
+            self._advance()
+
     def _fold(self, entry: Entry) -> None:
         if entry.seq <= self._position.seq:
             return
@@ -150,13 +169,13 @@ class Conductor(Actor):
         self._position = replace(self._position, seq=entry.seq, chain=entry.chain)
         if self._run.settled_count != self._settled_before:
             self._settled_before = self._run.settled_count
-            self._score.link.settled()
+            self._when_durable(self._score.link.settled)
         if isinstance(entry.message, Event) and entry.message.event == RESTARTED:
             self._given.clear()  # what the restarted actor was asked for may be lost
 
     def _advance(self) -> None:
         if self._run.process != self._score.process:
-            return  # until the opening is durable
+            return  # until the opening is in the ledger
         if self._ending or self._run.status is not RunStatus.RUNNING or self._run.stopped is not None:
             self._end()
         elif self._halt is not None:
@@ -186,11 +205,26 @@ class Conductor(Actor):
                     return
                 self.tell(LEDGER, Append(message))
             case orders.StartAgent(role, nth):
-                self.tell(role, StartAgent(role, nth))
+                self._tell_when_durable(role, StartAgent(role, nth))
             case orders.AskOperator():
-                self.tell(APPROVER, order)
+                self._tell_when_durable(APPROVER, order)
             case _:
-                self.tell(SNAPSHOTTER, Work(order, self._run))
+                self._tell_when_durable(SNAPSHOTTER, Work(order, self._run))
+
+    def _tell_when_durable(self, name: str, message: object) -> None:
+        self._when_durable(partial(self.tell, name, message))
+
+    def _when_durable(self, deed: Callable[[], object]) -> None:
+        """Do it when everything is durable that is folded now."""
+        if self._position.seq <= self._durable_seq:
+            deed()
+        else:
+            self._held.append((self._position.seq, deed))
+
+    def _let_go(self) -> None:
+        while self._held and self._held[0][0] <= self._durable_seq:
+            _, deed = self._held.popleft()
+            deed()
 
     def _write(self, path: str, content: bytes) -> bool:
         try:
@@ -218,7 +252,7 @@ class Conductor(Actor):
             self._given = set()
             self.tell_later(END_MS, _EndOverdue())
             for role in LOOP_ROLES:
-                self.tell(role, EndAgent())
+                self._tell_when_durable(role, EndAgent())
         if any(agent.up is not None for agent in self._run.agents.values()):
             return
         last = self._position.seq
@@ -228,8 +262,8 @@ class Conductor(Actor):
             self._say_end()
         elif self._asked_for != (behind, last):
             self._asked_for = (behind, last)
-            self.tell(LEDGER, FlushAll(behind))
+            self._tell_when_durable(LEDGER, FlushAll(behind))
 
     def _say_end(self) -> None:
         over = self._run.status is not RunStatus.RUNNING
-        self.tell(MAIN, Finished(self._run) if over else Halted(self._run))
+        self._tell_when_durable(MAIN, Finished(self._run) if over else Halted(self._run))

@@ -3,6 +3,9 @@
 In the orchestrator a front drops repeats, numbers and seals what is to be appended, keeps it until it is durable, and
 only then tells the subscribers. In a process of its own a worker holds the ledger's lock and file, and does nothing
 but write and sync: what has arrived while it was syncing is one write and one sync (group commit).
+
+An answer and the command that follows from it are one write and one sync as well. Who decides hears of an answer when
+it is sealed, and what the front has sealed goes to the worker when all who share its thread have had their turn.
 """
 
 from collections import OrderedDict
@@ -17,7 +20,7 @@ from lorch_actors import processes
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.reactor import Timer
-from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, FlushAll, Subscribe, Subscribed
+from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, FlushAll, Sealed, Subscribe, Subscribed
 from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode, LorchError, StorageError
@@ -33,8 +36,10 @@ from lorch_actors.workflow.system import RunStarted
 LAZY_SYNC_MS: Final = 1000
 LAZY_ENTRIES_MAX: Final = 128
 """So many wait for each other at most: fewer than what an agent may have under way, else it would wait as well."""
-TRAIL_MS: Final = 25
+TRAIL_MS: Final = 100
 """How long what is durable waits for more before those hear of it who only follow."""
+BATCH_BYTES: Final = 256 * 1024
+"""So much goes to the worker at once; what is more does not wait for more."""
 
 REMEMBERED_IDS: Final = 16_384
 LOCK_WAIT_S: Final = 5.0
@@ -128,6 +133,14 @@ class _SyncNow(Struct, frozen=True):
     """To self: what has waited for a sync has waited long enough."""
 
 
+class _Foretell(Struct, frozen=True):
+    """To self, behind the appends that are here: tell what is sealed to those who foresee."""
+
+
+class _Send(Struct, frozen=True):
+    """To self, when all in this thread have had their turn: give the worker what is sealed."""
+
+
 class _TellTrailing(Struct, frozen=True):
     """To self: what those who only follow have not heard yet has waited long enough."""
 
@@ -149,6 +162,11 @@ class LedgerWriter(ProcessActor):
         self._seq = 0
         self._chain = place.run_id
         self._seen = OrderedDict.fromkeys(seen)  # a plain dict is slow to tell its first once many were deleted
+        self._foretold = 0  # number of the last entry that those know who foresee
+        self._unsent: list[list[Any]] = []  # [seq, line]: sealed, and not with the worker yet
+        self._unsent_bytes = 0
+        self._sync_wanted = False
+        self._foretelling = False
         self._sync_timer: Timer | None = None
         self._unsynced = 0  # entries since the last one that was sent with the request to sync
         self._refused = False
@@ -159,6 +177,10 @@ class LedgerWriter(ProcessActor):
         match message:
             case Append():
                 self._append(message)
+            case _Foretell():
+                self._foretell()
+            case _Send():
+                self._send_sealed()
             case _TellTrailing():
                 self._tell_trailing()
             case FlushAll(name):
@@ -171,12 +193,21 @@ class LedgerWriter(ProcessActor):
                 self._subscribers = dict(sorted(self._subscribers.items(), key=lambda one: one[1].wants is None))
                 if self._durable is not None:
                     self.tell(name, Subscribed(self._durable))
+                    if message.foresees:
+                        self._foretold = self._durable.seq
+                        self._foretell()
             case _SyncNow():
                 self._sync_timer = None
                 if self._waiting:
-                    self.send({"lines": [], "sync": True})
+                    self._sync_wanted = True
+                    self._send_sealed()
             case _:
                 super().receive(message)
+
+    def stopping(self) -> bool:
+        """Have the worker write what is sealed before it is closed."""
+        self._send_sealed()
+        return super().stopping()
 
     def on_worker_up(self, identity: ProcessIdentity) -> None:
         """Record who works from now on."""
@@ -217,14 +248,41 @@ class LedgerWriter(ProcessActor):
         self._waiting.append(_Waiting(entry, line, append.origin))
         self._unsynced += 1
         is_urgent = append.urgent or self._unsynced >= LAZY_ENTRIES_MAX
-        self.send({"lines": [[self._seq, line]], "sync": is_urgent})
-        if is_urgent:
-            self._unsynced = 0
-        elif self._sync_timer is None:
-            self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
+        self._send_soon(line, is_urgent=is_urgent)
         early, self._early = self._early, []
         for one in early:
             self._append(one)
+
+    def _send_soon(self, line: bytes, *, is_urgent: bool) -> None:
+        if not self._unsent:
+            self.tell_later(0, _Send())
+        self._unsent.append([self._seq, line])
+        self._unsent_bytes += len(line)
+        if is_urgent:
+            self._unsynced = 0
+            self._sync_wanted = True
+            if not self._foretelling:
+                self._foretelling = True
+                self.tell_self(_Foretell())
+        elif self._sync_timer is None:
+            self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
+        if self._unsent_bytes > BATCH_BYTES:
+            self._send_sealed()
+
+    def _send_sealed(self) -> None:
+        if self._unsent or self._sync_wanted:
+            lines, sync = self._unsent, self._sync_wanted
+            self._unsent, self._unsent_bytes, self._sync_wanted = [], 0, False
+            self.send({"lines": lines, "sync": sync})
+
+    def _foretell(self) -> None:
+        self._foretelling = False
+        entries = tuple([one.entry for one in self._waiting if one.entry.seq > self._foretold])
+        if entries:
+            self._foretold = entries[-1].seq
+            for name, subscriber in self._subscribers.items():
+                if subscriber.foresees:
+                    self.tell(name, Sealed(entries))
 
     def _is_repeat(self, message: Message) -> bool:
         """Tell whether a message of our own is in the ledger or under way already, and remember it if it is not."""
@@ -266,7 +324,9 @@ class LedgerWriter(ProcessActor):
     def _tell_durable(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:
         wants, own = subscriber.wants, sum(one.origin == subscriber.name for one in ready)
         chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
-        if chosen or own:
+        if subscriber.foresees:
+            chosen = [one for one in ready if one.entry.seq > self._foretold]
+        if chosen or own or subscriber.foresees:
             entries, lines = tuple([one.entry for one in chosen]), tuple([one.line for one in chosen])
             self.tell(subscriber.name, Appended(entries, lines, end, own))
 

@@ -6,12 +6,10 @@ run, a stop that was asked for, a disk that refuses, a supervisor that gave up, 
 
 import contextlib
 import os
-import queue
 import signal
 import sys
-from collections.abc import Iterator
-from functools import partial
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Final
 
 from msgspec import Struct
 
@@ -19,6 +17,7 @@ from lorch_actors import processes
 from lorch_actors.actors import agent_process, ring
 from lorch_actors.actors.child import ChildSpec
 from lorch_actors.actors.conductor import BEAT_MS
+from lorch_actors.actors.inbox import Inbox
 from lorch_actors.actors.last_words import speak
 from lorch_actors.actors.messages import Crash
 from lorch_actors.actors.opening import Opening, Settled, this_process
@@ -76,6 +75,14 @@ class ChildEnded(Struct, frozen=True):
     """To the main thread: some child process ended, perhaps one that was adopted."""
 
 
+SIGNALS: Final[Mapping[int, SignalCame | ChildEnded | None]] = {
+    signal.SIGINT: SignalCame(signal.SIGINT),
+    signal.SIGTERM: SignalCame(signal.SIGTERM),
+    signal.SIGCHLD: ChildEnded(),
+    signal.SIGHUP: None,
+}
+
+
 class Ending(Struct, frozen=True):
     """How a run ended: the exit code, what is to be said of it, and whether there is no time left to stop in order."""
 
@@ -86,21 +93,6 @@ class Ending(Struct, frozen=True):
 
 def _interrupted(message: str, remedy: str = "", *, at_once: bool = False) -> Ending:
     return Ending(ExitCode.INTERRUPTED, InterruptedRun(message, remedy=remedy or RESUME), at_once)
-
-
-class Inbox:
-    """What the main thread is told. Unbounded, but everybody tells it once or twice in a run."""
-
-    def __init__(self) -> None:
-        self._messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    def tell(self, message: Any) -> None:
-        """Take a message, from any thread or signal handler."""
-        self._messages.put(message)
-
-    def wait(self) -> Any:
-        """Wait for the next one."""
-        return self._messages.get()
 
 
 def run_orchestrator(request: RunRequest, link: GuardianLink) -> ExitCode:
@@ -177,7 +169,7 @@ class Orchestrator:
         """Run to the end, whichever it is."""
         runtime, link = self._runtime, self._link
         runtime.directory.register(ring.MAIN, self._inbox)
-        with _signals(self._inbox):
+        with contextlib.closing(self._inbox), self._inbox.hearing(SIGNALS):
             runtime.reactor.watch_process(link.pidfd, lambda: self._inbox.tell(GuardianLost()), ring.MAIN)
             tree = start_tree(runtime, self._tree())
             if runtime.directory.when_free(ring.RUN_SUPERVISOR, lambda: self._inbox.tell(TreeEnded())):
@@ -281,24 +273,6 @@ def _why(tree: Tree) -> LorchError:
         error = reason.exception
         return InterruptedRun(error.what, where=error.where, remedy=error.remedy or RESUME)
     return InterruptedRun(f"the tree of actors ended: {reason}", remedy=RESUME)
-
-
-@contextlib.contextmanager
-def _signals(inbox: Inbox) -> Iterator[None]:
-    """Turn signals into messages as long as the run lasts."""
-    before = {number: signal.signal(number, partial(_on_signal, inbox)) for number in (signal.SIGINT, signal.SIGTERM)}
-    # A handler, not SIG_IGN: that would be passed on to every agent.
-    before[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda *_: None)
-    before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda _number, _frame: inbox.tell(ChildEnded()))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _on_signal(inbox: Inbox, number: int, _frame: object) -> None:
-    inbox.tell(SignalCame(number))
 
 
 def _wall_ms() -> int:

@@ -41,6 +41,9 @@ class Subscribe(Struct, frozen=True):
     trails: it only follows, and hears what has become durable within a moment together: waking it for each entry would
     take the processors from those who act on the entry.
 
+    foresees: it hears of entries when they are sealed, as `Sealed`, so that what it has to append because of them
+    becomes durable together with them. `Appended` brings it only what it has not heard, and says that the rest is so.
+
     The answer is `Subscribed`; every entry after it comes as `Appended`. What comes before the answer was meant for a
     predecessor of that name: it is to be dropped.
     """
@@ -48,12 +51,23 @@ class Subscribe(Struct, frozen=True):
     name: str
     wants: Callable[[Entry], bool] | None = None
     trails: bool = False
+    foresees: bool = False
 
 
 class Subscribed(Struct, frozen=True):
     """To a subscriber: entries up to this place are durable and in the file; later ones will be told."""
 
     position: Position
+
+
+class Sealed(Struct, frozen=True):
+    """To a subscriber that foresees: these have their place in the ledger, and are on their way to the disk.
+
+    They may still be lost, together with all behind them. So they may lead to appends, and to nothing else until they
+    come to be `Appended`.
+    """
+
+    entries: tuple[Entry, ...]
 
 
 class Appended(Struct, frozen=True):

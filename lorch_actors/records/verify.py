@@ -4,8 +4,10 @@ Reads only. A finding names the check that failed, the place, and what is wrong 
 """
 
 import hashlib
+import os
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -260,15 +262,27 @@ def _check_state(workspace: Workspace, told: list[_Told], *, every: bool) -> Ite
 
 
 def _check_modes(workspace: Workspace) -> Iterator[Finding]:
-    homes = workspace.root / "state" / "agents" / "homes"
+    homes = str(workspace.root / "state" / "agents" / "homes")
     for name in OWN_DIRECTORIES:
         if name in {"reviews", "spec_notes"}:
             continue  # their files are written by agents
-        for path in [workspace.root / name, *sorted((workspace.root / name).rglob("*"))]:
-            if homes in path.parents:
-                continue  # foreign programs write there; nobody but the owner comes past `homes` itself
-            if not path.is_symlink() and path.exists() and stat.S_IMODE(path.stat().st_mode) & 0o077:
-                yield Finding("modes", str(path), "others than its owner may use it")
+        # foreign programs write below `homes`; nobody but the owner comes past it
+        for path in _tree(str(workspace.root / name), homes):
+            with suppress(OSError):
+                mode = os.lstat(path).st_mode
+                if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
+                    yield Finding("modes", path, "others than its owner may use it")
+
+
+def _tree(top: str, opaque: str) -> Iterator[str]:
+    """Yield what is in a directory, itself first, but nothing below the opaque one."""
+    yield top
+    for directory, names, files in os.walk(top):
+        if directory == opaque:
+            names.clear()
+            continue
+        names.sort()
+        yield from (os.path.join(directory, name) for name in sorted([*names, *files]))
 
 
 def _read(path: Path) -> bytes | None:

@@ -8,9 +8,9 @@ import pytest
 from actor_probes import ManualClock, Probe
 
 from lorch_actors.actors.base import ActorContext
-from lorch_actors.actors.ledger_writer import TRAIL_MS, LedgerPlace, LedgerWriter
+from lorch_actors.actors.ledger_writer import LAZY_SYNC_MS, TRAIL_MS, LedgerPlace, LedgerWriter
 from lorch_actors.actors.messages import Down, Started, Stop
-from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Subscribe, Subscribed
+from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Sealed, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime
 from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.system import RunStarted, RunStopped
@@ -52,10 +52,36 @@ def ledger(
     assert isinstance(boss.next(), Down)
 
 
-def append(ledger: Any, nth: int) -> None:
+def append(ledger: Any, nth: int, *, urgent: bool = True) -> None:
     """Have an entry of its own appended, the first of which begins the run."""
     note = RunStarted(policy={}, agents={}, task_count=0, tasks=[]) if nth == 1 else RunStopped(nth, "signal", "why")
-    ledger.tell(Append(event_of(note, task_id=RUN_ID, correlation_id=RUN_ID, now_ms=0, cause=(nth,))))
+    event = event_of(note, task_id=RUN_ID, correlation_id=RUN_ID, now_ms=0, cause=(nth,))
+    ledger.tell(Append(event, urgent=urgent))
+
+
+class Foreseer:
+    """Notes what it hears of before it is durable and after; answers each odd entry with the next one, at once."""
+
+    def __init__(self, ledger: Any, log: Probe) -> None:
+        self._ledger = ledger
+        self._log = log
+
+    def tell(self, message: Any) -> None:
+        if isinstance(message, (Sealed, Appended)):
+            numbers = [entry.seq for entry in message.entries]
+            self._log.tell((type(message).__name__, numbers))
+            for number in numbers:
+                if number % 2:
+                    append(self._ledger, number + 1)
+
+
+@pytest.fixture
+def foreseen(ledger: Any, log: Probe, runtime: Runtime) -> Probe:
+    """Have one subscriber that foresees; return what it notes."""
+    heard = Probe()
+    runtime.directory.register("foreseer", Foreseer(ledger, heard))
+    ledger.tell(Subscribe("foreseer", foresees=True))
+    return heard
 
 
 def test_who_picks_out_what_it_hears_hears_it_first(ledger: Any, log: Probe) -> None:
@@ -100,3 +126,44 @@ def test_what_its_predecessor_has_not_heard_is_not_told_to_the_next(
 
     assert [type(message) for message in told] == [Appended, Subscribed]
     assert heard.rest() == []
+
+
+def test_an_answer_and_what_follows_from_it_are_durable_together(ledger: Any, log: Probe, foreseen: Probe) -> None:
+    """Who decides hears of an entry when it is sealed; what is appended because of it shares its write and its sync."""
+    append(ledger, 1)
+
+    assert foreseen.take(3) == [("Sealed", [1]), ("Sealed", [2]), ("Appended", [])]
+    assert log.take(2) == [("picker", [1, 2]), ("listener", [1, 2])]
+
+
+def test_who_foresees_hears_of_each_entry_once(ledger: Any, runtime: Runtime, clock: ManualClock) -> None:
+    """What nobody is in a hurry about is not foretold, unless something follows that somebody is."""
+    heard = Probe()
+    runtime.directory.register("foreseer", heard)
+    ledger.tell(Subscribe("foreseer", foresees=True))
+    append(ledger, 1)
+    told = heard.take(3)[1:]
+    append(ledger, 2, urgent=False)
+    ledger.ask(FlushAll("nobody"))  # now it waits for its sync
+    clock.advance(LAZY_SYNC_MS)
+    told.append(heard.next())
+    append(ledger, 3, urgent=False)
+    append(ledger, 4)
+    told += heard.take(2)
+
+    seen = [(type(message), [entry.seq for entry in message.entries]) for message in told]
+    assert seen == [(Sealed, [1]), (Appended, []), (Appended, [2]), (Sealed, [3, 4]), (Appended, [])]
+
+
+def test_a_successor_hears_of_what_is_under_way(ledger: Any, log: Probe, runtime: Runtime) -> None:
+    """It reads what is durable in the file; what is sealed behind that comes right after."""
+    append(ledger, 1)
+    log.take(2)
+    append(ledger, 2, urgent=False)
+    heard = Probe()
+    runtime.directory.register("foreseer", heard)
+    ledger.tell(Subscribe("foreseer", foresees=True))
+
+    subscribed, sealed = heard.take(2)
+
+    assert (subscribed.position.seq, [entry.seq for entry in sealed.entries]) == (1, [2])

@@ -11,7 +11,7 @@ from lorch_actors.actors import ring
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.conductor import Conductor, Score
 from lorch_actors.actors.messages import Down, Started, Stop
-from lorch_actors.actors.ring import Append, Appended, Subscribe, Subscribed
+from lorch_actors.actors.ring import Append, Appended, Sealed, Subscribe, Subscribed, Work
 from lorch_actors.actors.runtime import Runtime
 from lorch_actors.actors.transcript import Transcript
 from lorch_actors.protocol.messages import Entry, Event
@@ -88,17 +88,22 @@ def test_transcript_holds_each_entry_once(
     assert path.read_bytes() == transcript_of(workspace, RUN_ID)
 
 
+def conductor_of(workspace: Workspace, context: Callable[[str], ActorContext]) -> Any:
+    """Start a conductor over that ledger."""
+    loaded = Loaded(Run(RUN_ID), Position.start(RUN_ID))
+    opening = event(system.RunResumed(1))
+    link: Any = Link()
+    score = Score(workspace.root, workspace.ledger(RUN_ID), loaded, opening, PROCESS, link)
+    return Conductor.start(context("conductor"), score=score)
+
+
 def test_conductor_folds_from_where_it_stands(
     runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
 ) -> None:
     """An entry that came before the answer to `Subscribe` does not make it skip the ones before that entry."""
     workspace, appended = told
     runtime.directory.register(ring.LEDGER, log)
-    loaded = Loaded(Run(RUN_ID), Position.start(RUN_ID))
-    opening = event(system.RunResumed(1))
-    link: Any = Link()
-    score = Score(workspace.root, workspace.ledger(RUN_ID), loaded, opening, PROCESS, link)
-    ref = Conductor.start(context("conductor"), score=score)
+    ref = conductor_of(workspace, context)
     assert isinstance(log.next(), Subscribe)
     ref.tell(appended)
     ref.tell(Subscribed(appended.end))
@@ -109,3 +114,27 @@ def test_conductor_folds_from_where_it_stands(
 
     assert isinstance(following, Append)
     assert following.message.event == "system.snapshot_requested"
+
+
+def test_conductor_does_nothing_but_append_until_it_is_durable(
+    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
+) -> None:
+    """What is sealed may be lost yet: the snapshotter is not told of a request before that is on the disk."""
+    workspace, appended = told
+    snapshotter = Probe()
+    runtime.directory.register(ring.LEDGER, log)
+    runtime.directory.register(ring.SNAPSHOTTER, snapshotter)
+    ref = conductor_of(workspace, context)
+    assert isinstance(log.next(), Subscribe)
+    ref.tell(Subscribed(appended.end))
+    request = log.next().message
+    ref.tell(Sealed((Entry(4, "0" * 16, request),)))
+    ref.ask(Appended((), (), appended.end))
+    early = snapshotter.rest()
+    ref.tell(Appended((), (), Position(4, "0" * 16, appended.end.offset + 1)))
+    then = snapshotter.next()
+    ref.tell(Stop())
+    assert [type(boss.next()), type(boss.next())] == [Started, Down]
+
+    assert early == []
+    assert isinstance(then, Work)

@@ -337,6 +337,20 @@ CORE = (
         "all(files.holds(workspace, claim) for claim in outcome.artifacts or ())",
         "True",
     ),
+    Bug(
+        "what may still be lost is acted on",
+        "tests/actors/test_subscribers.py::test_conductor_does_nothing_but_append_until_it_is_durable",
+        "lorch_actors.actors.conductor:Conductor._when_durable",
+        "self._position.seq <= self._durable_seq",
+        "True",
+    ),
+    Bug(
+        "a signal wakes nobody",
+        "tests/actors/test_inbox.py::test_a_signal_that_another_thread_gets_wakes_it",
+        "lorch_actors.actors.inbox:Inbox.hearing",
+        "signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)",
+        "-1",
+    ),
 )
 IN_THE_TREE = (*IN_STORAGE, *LOCKS_GONE, *PROCESSES, *SUPERVISION, *CORE, *WAITS)
 

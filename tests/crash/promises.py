@@ -1,5 +1,6 @@
 """What has to hold when a run was recovered from whatever happened to it."""
 
+import os
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
@@ -33,15 +34,14 @@ def story_of(reference: Reference) -> Story:
     root = reference.root
     keys = [line["idempotency_key"] for line in lines_of(reference) if line["kind"] == "command"]
     receipts = {}
-    for path in sorted(root.glob("receipts/*/step-*.json")):
-        receipt = msgspec.json.decode(path.read_bytes())
+    for path in _visible(root / "receipts"):
+        receipt = msgspec.json.decode(_content(path))
         kept = ("task_id", "step", "action", "idempotency_key", "snapshot_id", "artifacts", "correlation_id")
-        receipts[str(path.relative_to(root))] = {name: receipt[name] for name in kept}
+        receipts[os.path.relpath(path, root)] = {name: receipt[name] for name in kept}
     files = {
-        str(path.relative_to(root)): path.read_bytes()
+        os.path.relpath(path, root): _content(path)
         for folder in ("src", "reviews", "specs")
-        for path in sorted((root / folder).rglob("*"))
-        if path.is_file() and not path.name.startswith(".")
+        for path in _visible(root / folder)
     }
     return Story(tuple(dict.fromkeys(keys)), receipts, files)
 
@@ -67,8 +67,21 @@ def broken_promises(reference: Reference, ended: str, expected: Story) -> list[s
     for path in (reference.workspace.transcript(RUN_ID), reference.workspace.run_state, reference.workspace.index):
         if not path.exists():
             found.append(f"absent: {path}")
-    found += [f"left behind: {path}" for path in reference.root.rglob(".*.tmp.*")]
+    found += [f"left behind: {path}" for path in _files(reference.root) if ".tmp." in os.path.basename(path)]
     return found
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(os.path.join(place, name) for place, _, names in os.walk(root) for name in names)
+
+
+def _visible(root: Path) -> list[str]:
+    return [path for path in _files(root) if not os.path.basename(path).startswith(".")]
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb", buffering=0) as file:
+        return file.read()
 
 
 def _journal(reference: Reference, keys: set[str], settled: set[str]) -> list[str]:

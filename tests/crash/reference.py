@@ -7,7 +7,7 @@ real ones. It is played again over what a crash has left, as a restarted orchest
 
 import itertools
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -241,11 +241,11 @@ class Reference:
         (self.root / "specs" / "goal.md").write_text("# Goal\n")
         return self
 
-    @property
+    @cached_property
     def workspace(self) -> Workspace:
         return Workspace(self.root)
 
-    @property
+    @cached_property
     def ledger(self) -> Path:
         return self.workspace.ledger(RUN_ID)
 

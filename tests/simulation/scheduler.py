@@ -256,16 +256,21 @@ class Scheduler:
         if not self._alarms:
             raise Stuck("nothing is left to do")
         at_ms, _, alarm = heapq.heappop(self._alarms)
+        if alarm.callback is not None:
+            self.now_ms = max(self.now_ms, at_ms)
+            self._ring(alarm)
+
+    def _ring(self, alarm: Alarm) -> None:
         callback, alarm.callback = alarm.callback, None
-        if callback is None:
-            return
-        if at_ms > self.now_ms:
-            self.now_ms = at_ms
-        self.call_back(callback, alarm.owner)
+        if callback is not None:
+            self.call_back(callback, alarm.owner)
 
     def call_at(self, steady_ms: int, callback: Callable[[], object], owner: str = "") -> Alarm:
         alarm = Alarm(callback, owner)
-        heapq.heappush(self._alarms, (steady_ms, next(self._order), alarm))
+        if steady_ms <= self.now_ms:
+            self.tokens.append(lambda: self._ring(alarm))
+        else:
+            heapq.heappush(self._alarms, (steady_ms, next(self._order), alarm))
         return alarm
 
     def call_back(self, callback: Callable[[], object], owner: str) -> None:

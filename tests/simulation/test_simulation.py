@@ -82,7 +82,7 @@ def _for_good(world: World):  # type: ignore[no-untyped-def]
 def test_a_planted_bug_is_found() -> None:
     """An entry that may be appended twice shows within a few seeds."""
     with planted(ACTOR_BUGS[0]):
-        tally = play(range(20), to_the_first=True)
+        tally = play(range(100), to_the_first=True)
 
     assert len(tally.failures) == 1
 
