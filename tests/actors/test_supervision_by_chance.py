@@ -17,7 +17,7 @@ from lorch_actors.actors.supervisor import Supervisor, branch
 from lorch_actors.actors.tree import Tree, start_tree
 
 SAMPLE = 300
-SEEDS = 90_000
+SEEDS = 95_000
 """In the long suite, after the sample."""
 CHUNK = 5_000
 FAILING = ((), (), (), (2,), (3,), (2, 3))

@@ -63,8 +63,9 @@ def test_an_acknowledged_entry_that_is_gone_is_lost(spoilt: After):
 
     found = audited(spoilt, seen)
 
-    assert found.lost == len(gone) > 0
-    assert "entry-lost" in promises(found)
+    lost = [line for line in found.broken if line.promise == "entry-lost" and "was acknowledged" in line.what]
+    assert len(lost) == len(gone) > 0
+    assert found.lost >= len(gone)  # a command that was carried out may be among them, and counts for itself as well
 
 
 def test_another_entry_under_the_same_number_is_a_lost_one(spoilt: After):

@@ -11,7 +11,7 @@ from striking import Plan, Strike
 from world import SCRIPTS, World, story_of
 
 SAMPLE = 50
-SEEDS = 10_000
+SEEDS = 5_000
 """In the long suite, after the sample; `replay.py` plays as many as one likes. Trees of actors that are no run have
 seeds of their own: `tests/actors/test_supervision_by_chance.py`."""
 CHUNK = 1_000

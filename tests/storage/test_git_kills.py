@@ -170,8 +170,8 @@ def test_killed_at_every_point_and_repeated(template, tmp_path, operation):
 @pytest.mark.parametrize("operation", ["commit", "aside"])
 def test_killed_twice_and_repeated(template, tmp_path, operation):
     """A kill during the repeat is no worse than the first."""
-    for first in range(0, 60, 7):
-        for second in range(0, 60, 9):
+    for first in range(0, 60, 11):
+        for second in range(0, 60, 13):
             root = tmp_path / f"at-{first}-{second}"
             prepare(template, root, operation)
             run_and_kill(operation, root, first, every_change=True)
@@ -185,7 +185,7 @@ def test_killed_twice_and_repeated(template, tmp_path, operation):
 @pytest.mark.timeout(900)
 def test_git_itself_killed_at_any_moment(template, tmp_path):
     """Killed together with its git in the middle of a call, a failed task is still saved whole."""
-    for delay_us in range(500, 60_000, 700):
+    for delay_us in range(500, 60_000, 1_400):
         root = tmp_path / f"after-{delay_us}"
         prepare(template, root, "aside")
         child = os.fork()
