@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.figures import Figure, Growth, Result
 from benchmarks.measuring import LINE, in_threads, place
 from lorch_actors.actors.child import child
-from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWriter
+from lorch_actors.actors.ledger_worker import LedgerPlace
+from lorch_actors.actors.ledger_writer import LedgerWriter
 from lorch_actors.actors.ring import LEDGER, Append, Appended, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime, start_runtime
 from lorch_actors.actors.supervisor import Supervisor

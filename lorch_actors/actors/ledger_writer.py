@@ -1,8 +1,7 @@
 """The ledger writer: the one place through which everything goes that ever happens in a run.
 
 In the orchestrator a front drops repeats, numbers and seals what is to be appended, keeps it until it is durable, and
-only then tells the subscribers. In a process of its own a worker holds the ledger's lock and file, and does nothing
-but write and sync: what has arrived while it was syncing is one write and one sync (group commit).
+only then tells the subscribers. In a process of its own a worker (``ledger_worker``) holds the ledger's lock and file.
 
 An answer and the command that follows from it are one write and one sync as well. Who decides hears of an answer when
 it is sealed, and what the front has sealed goes to the worker when all who share its thread have had their turn.
@@ -11,26 +10,21 @@ it is sealed, and what the front has sealed goes to the worker when all who shar
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from msgspec import Struct
 
-from lorch_actors import processes
 from lorch_actors.actors.base import ActorContext
+from lorch_actors.actors.ledger_worker import LedgerPlace, LedgerWorker
 from lorch_actors.actors.process_actor import ProcessActor
 from lorch_actors.actors.reactor import Timer
 from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, FlushAll, Sealed, Subscribe, Subscribed
-from lorch_actors.actors.worker import Worker, WorkerContext
 from lorch_actors.actors.worker_records import worker_started
-from lorch_actors.errors import FailureCode, LorchError, StorageError
+from lorch_actors.errors import FailureCode
 from lorch_actors.processes import ProcessIdentity
-from lorch_actors.processes.watermark import watermarked_alike
 from lorch_actors.protocol.messages import AgentType, Command, Entry, Event, Message
 from lorch_actors.protocol.parse import encode
-from lorch_actors.storage.ledger import LedgerFile
 from lorch_actors.storage.ledger_format import Position, seal
-from lorch_actors.storage.locks import Lock, hold, this_process
 from lorch_actors.workflow.system import RunStarted
 
 LAZY_SYNC_MS: Final = 1000
@@ -42,83 +36,6 @@ BATCH_BYTES: Final = 256 * 1024
 """So much goes to the worker at once; what is more does not wait for more."""
 
 REMEMBERED_IDS: Final = 16_384
-LOCK_WAIT_S: Final = 5.0
-ORPHANS_S: Final = 5.0
-
-
-class LedgerPlace(Struct, frozen=True):
-    """Which ledger, and what has to be in it. ``start``: a place up to which it was read already."""
-
-    path: Path
-    lock: Path
-    run_id: str
-    started_at: str
-    vouched: tuple[Position, ...] = ()
-    start: Position | None = None
-
-
-class LedgerWorker(Worker):
-    """Writes and syncs. A message is ``[[seq, line], …]`` and whether to sync; a reply says what is durable."""
-
-    def __init__(self, place: LedgerPlace) -> None:
-        self._place = place
-        self._lock: Lock | None = None
-        self._file: LedgerFile | None = None
-
-    def open(self) -> dict[str, Any]:
-        """Take the lock, repair the tail, say where the ledger ends. Raises LockedError."""
-        place = self._place
-        self._lock = hold(place.lock, this_process(place.run_id, place.started_at), wait_s=LOCK_WAIT_S)
-        try:
-            self._file = LedgerFile.open(place.path, place.run_id, place.vouched, place.start)
-        except LorchError as error:
-            return _refusal(error)
-        return _end_of(self._file)
-
-    def handle(self, messages: Sequence[Any], context: WorkerContext) -> Iterable[Any]:
-        """Append everything that has arrived with one write, and sync once if any of it asks for it."""
-        file = self._file
-        if file is None:
-            return []
-        lines = [(seq, line) for message in messages for seq, line in message["lines"]]
-        try:
-            file.append(lines)
-            if any(message["sync"] for message in messages):
-                file.sync()
-        except StorageError as error:
-            return [_refusal(error)]
-        return [_end_of(file)]
-
-    def orphaned(self) -> None:
-        """End what the dead orchestrator left, in case that the guardian is dead as well.
-
-        Nobody who was started later is meant: the run may be resumed already.
-        """
-        until_ticks = processes.now_ticks()
-
-        def find() -> set[int]:
-            found, table = watermarked_alike(), processes.parents()
-            found |= {below for pid in found for below in processes.descendants(pid, table)}
-            return {pid for pid in found if (who := processes.identify(pid)) and who.start_ticks <= until_ticks}
-
-        processes.end_all(find, deadline_s=ORPHANS_S)
-
-    def close(self) -> None:
-        """Let go of file and lock."""
-        if self._file is not None:
-            self._file.sync()
-            self._file.close()
-        if self._lock is not None:
-            self._lock.release()
-
-
-def _end_of(file: LedgerFile) -> dict[str, Any]:
-    end = file.synced
-    return {"seq": end.seq, "chain": end.chain, "offset": end.offset}
-
-
-def _refusal(error: LorchError) -> dict[str, Any]:
-    return {"refused": [error.what, error.where, error.remedy]}
 
 
 class _Waiting(Struct, frozen=True):
@@ -162,6 +79,7 @@ class LedgerWriter(ProcessActor):
         self._seq = 0
         self._chain = place.run_id
         self._seen = OrderedDict.fromkeys(seen)  # a plain dict is slow to tell its first once many were deleted
+        self._urgent = 0  # number of the last entry that asked for a sync
         self._foretold = 0  # number of the last entry that those know who foresee
         self._unsent: list[list[Any]] = []  # [seq, line]: sealed, and not with the worker yet
         self._unsent_bytes = 0
@@ -260,13 +178,14 @@ class LedgerWriter(ProcessActor):
         self._unsent_bytes += len(line)
         if is_urgent:
             self._unsynced = 0
+            self._urgent = self._seq
             self._sync_wanted = True
             if not self._foretelling:
                 self._foretelling = True
                 self.tell_self(_Foretell())
         elif self._sync_timer is None:
             self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
-        if self._unsent_bytes > BATCH_BYTES:
+        if self._unsent_bytes > BATCH_BYTES or self._stopping:
             self._send_sealed()
 
     def _send_sealed(self) -> None:
@@ -277,7 +196,7 @@ class LedgerWriter(ProcessActor):
 
     def _foretell(self) -> None:
         self._foretelling = False
-        entries = tuple([one.entry for one in self._waiting if one.entry.seq > self._foretold])
+        entries = tuple([one.entry for one in self._waiting if self._foretold < one.entry.seq <= self._urgent])
         if entries:
             self._foretold = entries[-1].seq
             for name, subscriber in self._subscribers.items():

@@ -12,7 +12,8 @@ from lorch_actors.actors.agent_keeper import Part
 from lorch_actors.actors.approver import Approver
 from lorch_actors.actors.child import ChildSpec, Strategy, child
 from lorch_actors.actors.conductor import Conductor, Score
-from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWriter
+from lorch_actors.actors.ledger_worker import LedgerPlace
+from lorch_actors.actors.ledger_writer import LedgerWriter
 from lorch_actors.actors.opening import Opening
 from lorch_actors.actors.restart_recorder import RestartRecorder
 from lorch_actors.actors.run_state_keeper import KeeperPlace, RunStateKeeper

@@ -8,8 +8,9 @@ import pytest
 from actor_probes import ManualClock, Probe
 
 from lorch_actors.actors.base import ActorContext
-from lorch_actors.actors.ledger_writer import LAZY_SYNC_MS, TRAIL_MS, LedgerPlace, LedgerWriter
-from lorch_actors.actors.messages import Down, Started, Stop
+from lorch_actors.actors.ledger_worker import LedgerPlace
+from lorch_actors.actors.ledger_writer import LAZY_SYNC_MS, TRAIL_MS, LedgerWriter
+from lorch_actors.actors.messages import Call, Down, Started, Stop
 from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Sealed, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime
 from lorch_actors.workflow.payloads import event_of
@@ -159,11 +160,14 @@ def test_a_successor_hears_of_what_is_under_way(ledger: Any, log: Probe, runtime
     """It reads what is durable in the file; what is sealed behind that comes right after."""
     append(ledger, 1)
     log.take(2)
-    append(ledger, 2, urgent=False)
     heard = Probe()
     runtime.directory.register("foreseer", heard)
-    ledger.tell(Subscribe("foreseer", foresees=True))
 
+    def both() -> None:
+        append(ledger, 2)
+        ledger.tell(Subscribe("foreseer", foresees=True))
+
+    ledger.tell(Call(both))  # in one turn of the ledger: the entry has not left it yet
     subscribed, sealed = heard.take(2)
 
     assert (subscribed.position.seq, [entry.seq for entry in sealed.entries]) == (1, [2])

@@ -44,7 +44,7 @@ PLANTED = (
     Bug(
         "entries are told before they are synced",
         "power",
-        "lorch_actors.actors.ledger_writer:_end_of",
+        "lorch_actors.actors.ledger_worker:_end_of",
         "file.synced",
         "file._last",
     ),

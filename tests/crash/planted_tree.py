@@ -79,7 +79,7 @@ LOCKS_GONE = (
     Bug(
         "the ledger is written without its lock",
         LOCKS,
-        "lorch_actors.actors.ledger_writer:LedgerWorker.open",
+        "lorch_actors.actors.ledger_worker:LedgerWorker.open",
         "hold(place.lock, this_process(place.run_id, place.started_at), wait_s=LOCK_WAIT_S)",
         "None",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bench import Bench
 
-from lorch_actors.actors.ledger_writer import LedgerPlace, LedgerWorker
+from lorch_actors.actors.ledger_worker import LedgerPlace, LedgerWorker
 from lorch_actors.storage import disk
 from lorch_actors.storage.ledger_format import seal
 

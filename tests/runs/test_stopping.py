@@ -135,7 +135,7 @@ def test_one_second_after_both_were_killed_nothing_of_the_run_is_alive(tmp_path:
 ORPHANED = """
 import subprocess, sys
 from lorch_actors import processes
-from lorch_actors.actors.ledger_writer import LedgerWorker
+from lorch_actors.actors.ledger_worker import LedgerWorker
 from lorch_actors.processes.watermark import set_watermark
 set_watermark(sys.argv[1])
 child = subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"])

@@ -17,7 +17,7 @@ ACTOR_BUGS = tuple(
             "message.message_id in self._seen:",
             "False:",
         ),
-        ("entries are told before they are synced", f"{ACTORS}ledger_writer:_end_of", "file.synced", "file._last"),
+        ("entries are told before they are synced", f"{ACTORS}ledger_worker:_end_of", "file.synced", "file._last"),
         (
             "an end is not told",
             f"{ACTORS}base:Actor.end",

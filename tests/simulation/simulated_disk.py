@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from lorch_actors.actors import ledger_writer, run_state_keeper
+from lorch_actors.actors import ledger_worker, run_state_keeper
 from lorch_actors.errors import LockedError
 from lorch_actors.storage import disk as layer
 
@@ -314,7 +314,7 @@ def simulated(disk: SimulatedDisk) -> Iterator[None]:
     before: list[tuple[Any, str, Any]] = []
     for module, name, instead in (
         (layer, "os", disk),
-        (ledger_writer, "hold", disk.hold),
+        (ledger_worker, "hold", disk.hold),
         (run_state_keeper, "hold", disk.hold),
     ):
         before.append((module, name, getattr(module, name)))
