@@ -84,7 +84,6 @@ class LedgerWriter(ProcessActor):
         self._unsent: list[list[Any]] = []  # [seq, line]: sealed, and not with the worker yet
         self._unsent_bytes = 0
         self._sync_wanted = False
-        self._foretelling = False
         self._sync_timer: Timer | None = None
         self._unsynced = 0  # entries since the last one that was sent with the request to sync
         self._refused = False
@@ -179,9 +178,8 @@ class LedgerWriter(ProcessActor):
         if is_urgent:
             self._unsynced = 0
             self._urgent = self._seq
-            self._sync_wanted = True
-            if not self._foretelling:
-                self._foretelling = True
+            if not self._sync_wanted:
+                self._sync_wanted = True
                 self.tell_self(_Foretell())
         elif self._sync_timer is None:
             self._sync_timer = self.tell_later(LAZY_SYNC_MS, _SyncNow())
@@ -193,9 +191,9 @@ class LedgerWriter(ProcessActor):
             lines, sync = self._unsent, self._sync_wanted
             self._unsent, self._unsent_bytes, self._sync_wanted = [], 0, False
             self.send({"lines": lines, "sync": sync})
+            self._foretell()  # what has been sealed since is thought about while the disk works
 
     def _foretell(self) -> None:
-        self._foretelling = False
         entries = tuple([one.entry for one in self._waiting if self._foretold < one.entry.seq <= self._urgent])
         if entries:
             self._foretold = entries[-1].seq
