@@ -50,6 +50,7 @@ from lorch_actors.records.history import Loaded
 from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.storage.ledger import read_entries
 from lorch_actors.workflow import orders
+from lorch_actors.workflow.commands import RequestFile
 from lorch_actors.workflow.decide import decide
 from lorch_actors.workflow.fold import fold
 from lorch_actors.workflow.parts import ProcessRef
@@ -60,6 +61,8 @@ from lorch_actors.workflow.system import RunStopped
 BEAT_MS: Final = 2500
 BEAT_EVERY_ENTRIES: Final = 100_000
 END_MS: Final = 10_000
+AHEAD_MAX: Final = 512
+"""Entries that are not durable yet: behind so many nothing is decided, else the disk would not keep up."""
 RESTARTED: Final = "system.actor_restarted"
 
 
@@ -98,6 +101,7 @@ class Conductor(Actor):
         self._position = score.loaded.position
         self._durable_seq = self._position.seq
         self._held: deque[tuple[int, Callable[[], object]]] = deque()  # what waits until that number is durable
+        self._is_ahead = False
         self._given: set[str] = set()
         self._wake: Timer | None = None
         self._halt: Halt | None = None
@@ -126,7 +130,7 @@ class Conductor(Actor):
                 if self._announced:
                     self._durable_seq = end.seq
                     self._let_go()
-                    if new:
+                    if new or self._is_ahead:
                         self._hear(new)
             case _Wake():
                 self._wake = None
@@ -160,11 +164,15 @@ class Conductor(Actor):
         if self._announced:
             for entry in entries:
                 self._fold(entry)
-            self._advance()
+            self._is_ahead = self._position.seq - self._durable_seq > AHEAD_MAX
+            if not self._is_ahead:
+                self._advance()
 
     def _fold(self, entry: Entry) -> None:
         if entry.seq <= self._position.seq:
             return
+        if entry.seq != self._position.seq + 1:
+            raise RuntimeError(f"entry {entry.seq} came after entry {self._position.seq}")
         self._run = fold(self._run, entry)
         self._position = replace(self._position, seq=entry.seq, chain=entry.chain)
         if self._run.settled_count != self._settled_before:
@@ -201,9 +209,10 @@ class Conductor(Actor):
     def _give(self, order: orders.Order) -> None:
         match order:
             case orders.Append(message, file):
-                if file is not None and not self._write(file.path, file.content):
-                    return
-                self.tell(LEDGER, Append(message))
+                if file is None:
+                    self.tell(LEDGER, Append(message))
+                else:
+                    self._when_durable(partial(self._append_with_file, Append(message), file))
             case orders.StartAgent(role, nth):
                 self._tell_when_durable(role, StartAgent(role, nth))
             case orders.AskOperator():
@@ -226,13 +235,13 @@ class Conductor(Actor):
             _, deed = self._held.popleft()
             deed()
 
-    def _write(self, path: str, content: bytes) -> bool:
+    def _append_with_file(self, append: Append, file: RequestFile) -> None:
         try:
-            write_atomic(self._score.root / path, content)
+            write_atomic(self._score.root / file.path, file.content)
         except StorageError as error:
             self.tell(MAIN, Broken("storage_failed", f"{error.where}: {error.what}", error.remedy))
-            return False
-        return True
+        else:
+            self.tell(LEDGER, append)
 
     def _record_halt(self, halt: Halt) -> None:
         """Have the stop recorded; when it is heard, the ending begins."""

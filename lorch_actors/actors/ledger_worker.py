@@ -62,6 +62,8 @@ class LedgerWorker(Worker):
             if any(message["sync"] for message in messages):
                 file.sync()
         except StorageError as error:
+            file.close()
+            self._file = None  # what is under way already does not follow from what the file holds now
             return [_refusal(error)]
         return [_end_of(file)]
 

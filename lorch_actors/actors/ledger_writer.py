@@ -250,6 +250,7 @@ class LedgerWriter(ProcessActor):
     def _on_refused(self, refusal: Sequence[str]) -> None:
         """Stop the run: the disk refuses, and nothing may be acted on that is not durable."""
         self._refused = True
+        self._unsent, self._unsent_bytes, self._sync_wanted = [], 0, False
         what, where, remedy = refusal
         self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{where}: {what}" if where else what, remedy))
 

@@ -138,3 +138,20 @@ def test_conductor_does_nothing_but_append_until_it_is_durable(
 
     assert early == []
     assert isinstance(then, Work)
+
+
+def test_conductor_does_not_fold_over_a_gap(
+    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
+) -> None:
+    """An entry whose predecessor it has not heard of is a mistake of ours: it starts anew, and reads the file."""
+    workspace, appended = told
+    runtime.directory.register(ring.LEDGER, log)
+    ref = conductor_of(workspace, context)
+    ref.tell(Subscribed(appended.end))
+    assert isinstance(boss.next(), Started)
+    ref.tell(Sealed((Entry(5, "0" * 16, appended.entries[0].message),)))
+
+    ended = boss.next()
+
+    assert isinstance(ended, Down)
+    assert "entry 5 came after entry 3" in str(ended.reason)
