@@ -101,7 +101,6 @@ class Conductor(Actor):
         self._position = score.loaded.position
         self._durable_seq = self._position.seq
         self._held: deque[tuple[int, Callable[[], object]]] = deque()  # what waits until that number is durable
-        self._is_ahead = False
         self._given: set[str] = set()
         self._wake: Timer | None = None
         self._halt: Halt | None = None
@@ -128,9 +127,10 @@ class Conductor(Actor):
                 self._hear(new)
             case Appended(new, _, end):
                 if self._announced:
+                    was_ahead = self._is_ahead
                     self._durable_seq = end.seq
                     self._let_go()
-                    if new or self._is_ahead:
+                    if new or was_ahead:
                         self._hear(new)
             case _Wake():
                 self._wake = None
@@ -164,9 +164,12 @@ class Conductor(Actor):
         if self._announced:
             for entry in entries:
                 self._fold(entry)
-            self._is_ahead = self._position.seq - self._durable_seq > AHEAD_MAX
             if not self._is_ahead:
                 self._advance()
+
+    @property
+    def _is_ahead(self) -> bool:
+        return self._position.seq - self._durable_seq > AHEAD_MAX
 
     def _fold(self, entry: Entry) -> None:
         if entry.seq <= self._position.seq:

@@ -111,8 +111,7 @@ class LedgerWriter(ProcessActor):
                 if self._durable is not None:
                     self.tell(name, Subscribed(self._durable))
                     if message.foresees:
-                        self._foretold = self._durable.seq
-                        self._foretell()
+                        self._foretold = self._durable.seq  # what is under way it hears of when that is durable
             case _SyncNow():
                 self._sync_timer = None
                 if self._waiting:
@@ -194,8 +193,10 @@ class LedgerWriter(ProcessActor):
             self._foretell()  # what has been sealed since is thought about while the disk works
 
     def _foretell(self) -> None:
-        entries = tuple([one.entry for one in self._waiting if self._foretold < one.entry.seq <= self._urgent])
-        if entries:
+        durable = self._seq - len(self._waiting)  # what waits has the numbers behind it, without a gap
+        fresh = self._waiting[max(0, self._foretold - durable) : max(0, self._urgent - durable)]
+        if fresh:
+            entries = tuple([one.entry for one in fresh])
             self._foretold = entries[-1].seq
             for name, subscriber in self._subscribers.items():
                 if subscriber.foresees:
@@ -240,9 +241,9 @@ class LedgerWriter(ProcessActor):
 
     def _tell_durable(self, subscriber: Subscribe, ready: Sequence[_Waiting], end: Position) -> None:
         wants, own = subscriber.wants, sum(one.origin == subscriber.name for one in ready)
-        chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
         if subscriber.foresees:
-            chosen = [one for one in ready if one.entry.seq > self._foretold]
+            ready = [one for one in ready if one.entry.seq > self._foretold]
+        chosen = ready if wants is None else [one for one in ready if wants(one.entry)]
         if chosen or own or subscriber.foresees:
             entries, lines = tuple([one.entry for one in chosen]), tuple([one.line for one in chosen])
             self.tell(subscriber.name, Appended(entries, lines, end, own))

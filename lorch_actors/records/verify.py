@@ -7,7 +7,6 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -268,10 +267,12 @@ def _check_modes(workspace: Workspace) -> Iterator[Finding]:
             continue  # their files are written by agents
         # foreign programs write below `homes`; nobody but the owner comes past it
         for path in _tree(str(workspace.root / name), homes):
-            with suppress(OSError):
+            try:
                 mode = os.lstat(path).st_mode
-                if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
-                    yield Finding("modes", path, "others than its owner may use it")
+            except OSError:  # gone meanwhile
+                continue
+            if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
+                yield Finding("modes", path, "others than its owner may use it")
 
 
 def _tree(top: str, opaque: str) -> Iterator[str]:

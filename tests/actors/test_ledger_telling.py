@@ -10,7 +10,7 @@ from actor_probes import ManualClock, Probe
 from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.ledger_worker import LedgerPlace
 from lorch_actors.actors.ledger_writer import LAZY_SYNC_MS, TRAIL_MS, LedgerWriter
-from lorch_actors.actors.messages import Call, Down, Started, Stop
+from lorch_actors.actors.messages import Down, Started, Stop
 from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Sealed, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime
 from lorch_actors.workflow.payloads import event_of
@@ -129,12 +129,23 @@ def test_what_its_predecessor_has_not_heard_is_not_told_to_the_next(
     assert heard.rest() == []
 
 
-def test_an_answer_and_what_follows_from_it_are_durable_together(ledger: Any, log: Probe, foreseen: Probe) -> None:
+def test_an_answer_and_what_follows_from_it_go_to_the_worker_together(
+    ledger: Any, log: Probe, foreseen: Probe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Who decides hears of an entry when it is sealed; what is appended because of it shares its write and its sync."""
+    sent = []
+    send = LedgerWriter.send
+
+    def noting(front: LedgerWriter, message: Any) -> int:
+        sent.append([seq for seq, _ in message["lines"]])
+        return send(front, message)
+
+    monkeypatch.setattr(LedgerWriter, "send", noting)
     append(ledger, 1)
 
     assert foreseen.take(3) == [("Sealed", [1]), ("Sealed", [2]), ("Appended", [])]
     assert log.take(2) == [("picker", [1, 2]), ("listener", [1, 2])]
+    assert sent == [[1, 2]]
 
 
 def test_who_foresees_hears_of_each_entry_once(ledger: Any, runtime: Runtime, clock: ManualClock) -> None:
@@ -156,18 +167,21 @@ def test_who_foresees_hears_of_each_entry_once(ledger: Any, runtime: Runtime, cl
     assert seen == [(Sealed, [1]), (Appended, []), (Appended, [2]), (Sealed, [3, 4]), (Appended, [])]
 
 
-def test_a_successor_hears_of_what_is_under_way(ledger: Any, log: Probe, runtime: Runtime) -> None:
-    """It reads what is durable in the file; what is sealed behind that comes right after."""
+def test_a_successor_hears_of_what_its_predecessor_foresaw(ledger: Any, log: Probe, runtime: Runtime) -> None:
+    """It reads what is durable in the file; what was sealed behind that, it hears of all the same."""
     append(ledger, 1)
     log.take(2)
     heard = Probe()
-    runtime.directory.register("foreseer", heard)
 
-    def both() -> None:
-        append(ledger, 2)
-        ledger.tell(Subscribe("foreseer", foresees=True))
+    class Predecessor:
+        def tell(self, message: Any) -> None:
+            if isinstance(message, Sealed):  # in the ledger's turn: the entry has not left it yet
+                runtime.directory.register("foreseer", heard)
+                ledger.tell(Subscribe("foreseer", foresees=True))
 
-    ledger.tell(Call(both))  # in one turn of the ledger: the entry has not left it yet
-    subscribed, sealed = heard.take(2)
+    runtime.directory.register("foreseer", Predecessor())
+    ledger.tell(Subscribe("foreseer", foresees=True))
+    append(ledger, 2)
+    subscribed, appended = heard.take(2)
 
-    assert (subscribed.position.seq, [entry.seq for entry in sealed.entries]) == (1, [2])
+    assert (subscribed.position.seq, [entry.seq for entry in appended.entries]) == (1, [2])

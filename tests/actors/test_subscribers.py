@@ -9,7 +9,7 @@ from actor_probes import Probe
 
 from lorch_actors.actors import ring
 from lorch_actors.actors.base import ActorContext
-from lorch_actors.actors.conductor import Conductor, Score
+from lorch_actors.actors.conductor import AHEAD_MAX, Conductor, Score
 from lorch_actors.actors.messages import Down, Started, Stop
 from lorch_actors.actors.ring import Append, Appended, Sealed, Subscribe, Subscribed, Work
 from lorch_actors.actors.runtime import Runtime
@@ -27,6 +27,7 @@ from lorch_actors.workflow.state import Run
 
 RUN_ID = "run-20260101-000000-00000000"
 PROCESS = system.ProcessRef("boot", 1, 1)
+NO_CHAIN = "0" * 16
 
 
 class Link:
@@ -88,28 +89,27 @@ def test_transcript_holds_each_entry_once(
     assert path.read_bytes() == transcript_of(workspace, RUN_ID)
 
 
-def conductor_of(workspace: Workspace, context: Callable[[str], ActorContext]) -> Any:
-    """Start a conductor over that ledger."""
-    loaded = Loaded(Run(RUN_ID), Position.start(RUN_ID))
-    opening = event(system.RunResumed(1))
-    link: Any = Link()
-    score = Score(workspace.root, workspace.ledger(RUN_ID), loaded, opening, PROCESS, link)
-    return Conductor.start(context("conductor"), score=score)
-
-
-def test_conductor_folds_from_where_it_stands(
-    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
-) -> None:
-    """An entry that came before the answer to `Subscribe` does not make it skip the ones before that entry."""
-    workspace, appended = told
+@pytest.fixture
+def conductor(runtime: Runtime, log: Probe, context: Callable[[str], ActorContext], told: Any) -> Any:
+    """Start a conductor over that ledger, which has asked for entries."""
+    workspace, _ = told
     runtime.directory.register(ring.LEDGER, log)
-    ref = conductor_of(workspace, context)
+    loaded = Loaded(Run(RUN_ID), Position.start(RUN_ID))
+    link: Any = Link()
+    score = Score(workspace.root, workspace.ledger(RUN_ID), loaded, event(system.RunResumed(1)), PROCESS, link)
+    ref = Conductor.start(context("conductor"), score=score)
     assert isinstance(log.next(), Subscribe)
-    ref.tell(appended)
-    ref.tell(Subscribed(appended.end))
+    return ref
+
+
+def test_conductor_folds_from_where_it_stands(conductor: Any, boss: Probe, log: Probe, told: Any) -> None:
+    """An entry that came before the answer to `Subscribe` does not make it skip the ones before that entry."""
+    _, appended = told
+    conductor.tell(appended)
+    conductor.tell(Subscribed(appended.end))
     assert isinstance(boss.next(), Started)
     following = log.next()
-    ref.tell(Stop())
+    conductor.tell(Stop())
     assert isinstance(boss.next(), Down)
 
     assert isinstance(following, Append)
@@ -117,39 +117,48 @@ def test_conductor_folds_from_where_it_stands(
 
 
 def test_conductor_does_nothing_but_append_until_it_is_durable(
-    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
+    conductor: Any, runtime: Runtime, boss: Probe, log: Probe, told: Any
 ) -> None:
     """What is sealed may be lost yet: the snapshotter is not told of a request before that is on the disk."""
-    workspace, appended = told
+    _, appended = told
     snapshotter = Probe()
-    runtime.directory.register(ring.LEDGER, log)
     runtime.directory.register(ring.SNAPSHOTTER, snapshotter)
-    ref = conductor_of(workspace, context)
-    assert isinstance(log.next(), Subscribe)
-    ref.tell(Subscribed(appended.end))
-    request = log.next().message
-    ref.tell(Sealed((Entry(4, "0" * 16, request),)))
-    ref.ask(Appended((), (), appended.end))
+    conductor.tell(Subscribed(appended.end))
+    conductor.tell(Sealed((Entry(4, NO_CHAIN, log.next().message),)))
+    conductor.ask(Appended((), (), appended.end))
     early = snapshotter.rest()
-    ref.tell(Appended((), (), Position(4, "0" * 16, appended.end.offset + 1)))
+    conductor.tell(Appended((), (), Position(4, NO_CHAIN, appended.end.offset + 1)))
     then = snapshotter.next()
-    ref.tell(Stop())
+    conductor.tell(Stop())
     assert [type(boss.next()), type(boss.next())] == [Started, Down]
 
     assert early == []
     assert isinstance(then, Work)
 
 
-def test_conductor_does_not_fold_over_a_gap(
-    runtime: Runtime, boss: Probe, log: Probe, context: Callable[[str], ActorContext], told: Any
-) -> None:
+def test_conductor_does_not_run_away_from_the_disk(conductor: Any, boss: Probe, log: Probe, told: Any) -> None:
+    """Far ahead of what is durable it decides nothing; when the disk has come up, it does."""
+    _, appended = told
+    conductor.tell(Subscribed(Position(2, NO_CHAIN, 0)))
+    begun = log.next().message
+    far = 3 + AHEAD_MAX
+    conductor.ask(Sealed(tuple(Entry(seq, NO_CHAIN, begun) for seq in range(3, far + 1))))
+    early = log.rest()
+    conductor.tell(Appended((), (), Position(far, NO_CHAIN, appended.end.offset + 1)))
+    then = log.next()
+    conductor.tell(Stop())
+    assert [type(boss.next()), type(boss.next())] == [Started, Down]
+
+    assert early == []
+    assert then.message.event == "system.snapshot_requested"
+
+
+def test_conductor_does_not_fold_over_a_gap(conductor: Any, boss: Probe, told: Any) -> None:
     """An entry whose predecessor it has not heard of is a mistake of ours: it starts anew, and reads the file."""
-    workspace, appended = told
-    runtime.directory.register(ring.LEDGER, log)
-    ref = conductor_of(workspace, context)
-    ref.tell(Subscribed(appended.end))
+    _, appended = told
+    conductor.tell(Subscribed(appended.end))
     assert isinstance(boss.next(), Started)
-    ref.tell(Sealed((Entry(5, "0" * 16, appended.entries[0].message),)))
+    conductor.tell(Sealed((Entry(5, NO_CHAIN, appended.entries[0].message),)))
 
     ended = boss.next()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from bench import Bench
-from tracing import Traced, calls_below, traced, unsafe, why_not
+from tracing import WHOLE, Traced, calls_below, deliveries, traced, unsafe, why_not
 
 from lorch_actors.storage.workspace import Workspace
 
@@ -32,6 +32,19 @@ def test_nothing_durable_passes_the_storage_layer_by(bench: Bench, tmp_path: Pat
     left = {str(path.relative_to(bench.root)) for name in OWN for path in (bench.root / name).rglob("*.json")}
     assert left
     assert left <= written
+
+
+def test_an_agent_gets_no_command_before_that_is_on_the_disk(bench: Bench, tmp_path: Path) -> None:
+    """Written into the ledger and synced comes first, as the kernel sees it."""
+    ended = traced(bench.root, tmp_path / "trace", "run", "--all", options=WHOLE)
+    assert ended.returncode == 0, ended
+
+    given = list(deliveries(tmp_path / "trace"))
+
+    assert {command for command, _ in given} == {
+        line["message_id"] for line in bench.ledger() if line["kind"] == "command"
+    }
+    assert [command for command, was_durable in given if not was_durable] == []
 
 
 @pytest.mark.long

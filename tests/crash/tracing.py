@@ -14,6 +14,11 @@ TRACED = "open,openat,creat,write,pwrite64,writev,fsync,fdatasync,ftruncate,trun
 _CALL = re.compile(r"(\d+) +(\w+)\((.*)")
 _FD = re.compile(r"\d+<([^>]*)>")
 _NAMES = re.compile(r'"([^"]*)"')
+_COMMAND = re.compile(r"cmd-[0-9a-f]{16}-\d+")
+_GIVEN = re.compile(r"""write\(\d+<(?:pipe|socket):[^>]*>, "\{\\"kind\\":\\"command\\".*""")
+_SYNCED = re.compile(r"(?:fdatasync\(.*|<\.\.\. fdatasync resumed>\)) += 0$")
+WHOLE = ("-s", "1000000")
+"""The option with which calls are seen with all that they write."""
 
 
 @cache
@@ -67,6 +72,20 @@ def calls_below(root: Path, output: Path) -> Iterator[Traced]:
         path = _below(root, named[1]) if named is not None else None
         if path is not None:
             yield Traced(pid, name, path, flags=rest)
+
+
+def deliveries(output: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the commands that were given to agents, and whether each was in the ledger and synced by then."""
+    written: dict[str, set[str]] = {}
+    durable: set[str] = set()
+    for line in output.read_text(errors="replace").splitlines():
+        pid, _, call = line.partition(" ")
+        if _GIVEN.match(call.lstrip()):
+            yield from ((command, command in durable) for command in _COMMAND.findall(call)[:1])
+        elif "/events/" in call and call.lstrip().startswith("write("):
+            written.setdefault(pid, set()).update(_COMMAND.findall(call))
+        elif _SYNCED.search(call):
+            durable |= written.pop(pid, set())
 
 
 def _below(root: Path, path: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Nothing is acted on before it is on the disk: the ledger is synced before anybody hears of what is in it."""
+"""Nothing is acted on before it is on the disk: it is synced before any agent or file hears of what is in it."""
 
 from collections.abc import Callable
 from functools import partial
@@ -10,6 +10,7 @@ import pytest
 from bench import Bench
 
 from lorch_actors.actors.ledger_worker import LedgerPlace, LedgerWorker
+from lorch_actors.errors import StorageError
 from lorch_actors.storage import disk
 from lorch_actors.storage.ledger_format import seal
 
@@ -79,6 +80,24 @@ def test_what_is_not_synced_is_not_called_durable(worker: Any, calls: list[str])
     assert calls == ["write", "write", "sync_data"]
 
 
+def test_a_writer_that_was_refused_writes_no_more(
+    worker: Any, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was under way meanwhile does not follow from what is left in the file: it is passed over."""
+    one, two = lines(2)
+
+    def refuse(_fd: int) -> None:
+        raise StorageError("no", where="ledger")
+
+    monkeypatch.setattr(disk, "sync_data", refuse)
+    (answer,) = worker.handle([{"lines": [one], "sync": True}], Context())
+    calls.clear()
+
+    assert answer["refused"][0] == "no"
+    assert worker.handle([{"lines": [two], "sync": True}], Context()) == []
+    assert calls == []
+
+
 def test_file_and_directory_are_synced_when_the_ledger_is_opened(tmp_path: Path, calls: list[str]) -> None:
     """A ledger whose name is not on the disk is no ledger."""
     place = LedgerPlace(tmp_path / "ledger", tmp_path / "ledger.lock", RUN_ID, "2026-01-01T00:00:00.000Z")
@@ -90,7 +109,7 @@ def test_file_and_directory_are_synced_when_the_ledger_is_opened(tmp_path: Path,
     worker.close()
 
 
-def test_a_command_and_the_answer_that_led_to_it_are_one_sync(tmp_path: Path) -> None:
+def test_a_command_does_not_wait_for_the_sync_of_the_answer_that_led_to_it(tmp_path: Path) -> None:
     """Each line says up to where the ledger was on the disk when it was sealed: for both, that is the same place."""
     there = Bench(tmp_path / "w")
     assert there.run().code == 0
