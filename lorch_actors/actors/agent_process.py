@@ -27,7 +27,8 @@ _BEGINNING: Final = threading.Lock()
 """Held while a process is forked: until it has executed its command it has no marker and looks like a stray."""
 
 _OWNED: Final[set[int]] = set()
-"""Pids of agents whose end their actors will ask for."""
+"""Pids of agents whose end their actors will ask for. No sweep for others ends them: just after it has executed its
+command a process has no environment to be seen yet, and looks like a stray as well."""
 
 
 class AgentProcess:
@@ -165,7 +166,8 @@ class AgentProcess:
         table = processes.parents()
         found = self._tree() | processes.marked(AGENT_ID_VARIABLE, self.agent_id)
         with _BEGINNING:
-            found |= {pid for pid, parent in table.items() if parent == os.getpid() and _is_stray(pid)}
+            ours = {pid for pid, parent in table.items() if parent == os.getpid()} - _OWNED
+            found |= {pid for pid in ours if _is_stray(pid)}
         return found.union(*(processes.descendants(pid, table) for pid in found)) - {os.getpid()}
 
     def _is_ours(self, pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -31,6 +32,36 @@ def test_no_descriptor_left_to_watch_it(runtime: Runtime, tmp_path: Path, monkey
     monkeypatch.undo()
 
     assert processes.marked("LORCH_AGENT_ID", "builder-00000000") == set()
+
+
+def test_an_agent_that_has_no_environment_yet_is_not_swept_away(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a moment after it has begun, nobody sees its marker: who looks for strays of another agent lets it be."""
+    before, fresh = (
+        AgentProcess(
+            ["/bin/sh", "-c", "read line"],
+            workspace=str(tmp_path),
+            env=dict(os.environ),
+            agent_id=agent_id,
+            reactor=runtime.reactor,
+            owner="builder",
+        )
+        for agent_id in ("builder-00000002", "reviewer-00000003")
+    )
+    before.end_tree()
+    before.reap()
+    monkeypatch.setattr(processes, "environment_marker", lambda _pid, _name: None)
+    before.end_escaped()
+    monkeypatch.undo()
+    was_alive = fresh.identity is not None and processes.is_alive(fresh.identity)
+    fresh.end_tree()
+
+    ended = fresh.reap()
+    for process in (before, fresh):
+        process.release()
+    assert was_alive
+    assert ended == (None, signal.SIGKILL)
 
 
 def test_who_is_not_below_us_any_more_is_known_by_the_marker(runtime: Runtime, tmp_path: Path) -> None:

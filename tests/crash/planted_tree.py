@@ -345,6 +345,12 @@ CORE = (
         "True",
     ),
     Bug(
+        "a fresh agent is swept away as a stray",
+        "tests/actors/test_agent_process.py::test_an_agent_that_has_no_environment_yet_is_not_swept_away",
+        "lorch_actors.actors.agent_process:AgentProcess._escaped",
+        " - _OWNED",
+    ),
+    Bug(
         "a signal wakes nobody",
         "tests/actors/test_inbox.py::test_a_signal_that_another_thread_gets_wakes_it",
         "lorch_actors.actors.inbox:Inbox.hearing",
