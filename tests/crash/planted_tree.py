@@ -349,6 +349,7 @@ CORE = (
         "tests/actors/test_agent_process.py::test_an_agent_that_has_no_environment_yet_is_not_swept_away",
         "lorch_actors.actors.agent_process:AgentProcess._escaped",
         " - _OWNED",
+        "",
     ),
     Bug(
         "a signal wakes nobody",
