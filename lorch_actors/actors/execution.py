@@ -1,5 +1,6 @@
 """How actors get to run: in a thread of their own, or in the reactor's, one turn after the other."""
 
+import gc
 import queue
 import threading
 from collections import deque
@@ -60,6 +61,13 @@ class Execution(Protocol):
         """Have that done which may take long, beside the actor of that name."""
         ...
 
+    def collect_garbage(self) -> None:
+        """Let go of actors that were replaced, and of all they knew.
+
+        An actor, its reference and its mailbox know each other, so no count of references tells that it is not needed.
+        """
+        ...
+
 
 class ThreadExecution:
     """One daemon thread an actor, named after it, but for those that share the reactor's.
@@ -84,6 +92,10 @@ class ThreadExecution:
     def apart(self, name: str, work: Callable[[], object]) -> None:
         """Do it in a thread of its own."""
         _in_thread(name, work)
+
+    def collect_garbage(self) -> None:
+        """Look through what was made since the workers' server was forked."""
+        gc.collect()
 
     @staticmethod
     def _run(actor: Performer) -> None:

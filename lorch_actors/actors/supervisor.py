@@ -92,6 +92,7 @@ class Supervisor(Actor):
         self._window = RestartWindow(intensity, period_ms)
         self._report_to = report_to
         self._ending: Reason | None = None
+        self._has_replaced = False
         context.fence.on_cut(self._cut_children)
 
     def started(self) -> bool:
@@ -258,8 +259,12 @@ class Supervisor(Actor):
             are_up = are_up and one.phase is Phase.RUNNING
         if are_up:
             self.ready()
+            if self._has_replaced:
+                self._has_replaced = False
+                self.runtime.execution.collect_garbage()
 
     def _start_child(self, one: Child) -> None:
+        self._has_replaced |= one.was_up
         one.phase = Phase.STARTING
         one.incarnation = self.runtime.directory.next_incarnation(one.name)
         one.deadline = self.tell_later(one.spec.start_timeout_ms, _Overdue(one.name, one.incarnation))

@@ -1,6 +1,8 @@
 """What only a supervisor on threads can show, and its small print; `test_supervision` has what holds everywhere."""
 
+import gc
 import threading
+import weakref
 
 import pytest
 from actor_probes import PATIENCE_S, HangsInStart, HangsInStop, NeverStops, Obedient, Probe, crash
@@ -319,3 +321,34 @@ def test_actors_are_the_only_children(family):
     spec = child(Actor, "a", restart=Restart.TRANSIENT, shutdown_ms=1, start_timeout_ms=2)
 
     assert (spec.name, spec.restart, spec.shutdown_ms, spec.start_timeout_ms) == ("a", Restart.TRANSIENT, 1, 2)
+
+
+class SharesTheThread(Obedient):
+    """An obedient actor without a thread of its own."""
+
+    in_reactor = True
+
+
+class Known:
+    """What an actor knows."""
+
+
+@pytest.mark.parametrize("actor_class", [Obedient, SharesTheThread])
+def test_what_a_dead_actor_knew_goes_when_its_successor_is_there(family, actor_class):
+    """Else a long run would hold the state of every conductor that ever failed until the collector looks that far."""
+    gone = threading.Event()
+    gc.disable()
+    try:
+        family.started(family.child("a", actor_class))
+        family.runtime.tell("a", lambda actor: actor_knows(actor, gone))
+        family.end("a", crash)
+
+        assert gone.wait(PATIENCE_S)
+    finally:
+        gc.enable()
+
+
+def actor_knows(actor, gone):
+    """Give an actor something to know, and have it told when that is let go of."""
+    actor.known = Known()
+    weakref.finalize(actor.known, gone.set)

@@ -8,7 +8,7 @@ from crashing import Plan, explore
 from damaging import damages, opened, whole
 from failing import Fault, calls_of, faults, survives
 from planted import Bug, planted
-from planted_tree import copied_tree, plant, told_by_tests
+from planted_tree import planted_in, told_by_tests
 from powercuts import cut_power, record
 from promises import Story, story_of_tasks
 from reference import TASKS, Reference
@@ -85,12 +85,14 @@ def found_by(harness: str, story: Story, root: Path) -> list[str]:
         return [repr(error)]
 
 
-def evidence(bug: Bug, root: Path) -> list[str]:
-    """Plant a bug and return what the suite that is there for it finds; nothing if it does not."""
+def evidence(bug: Bug, root: Path, tree: Path) -> list[str]:
+    """Plant a bug and return what the suite that is there for it finds; nothing if it does not.
+
+    tree: a copy of the tree, for the bugs that are planted there; it is as before afterwards.
+    """
     if bug.found_by in HARNESSES:
         story = story_of_tasks(ONE)
         with planted(bug):
             return found_by(bug.found_by, story, root / "planted")
-    tree = copied_tree(root / "tree")
-    plant(bug, tree)
-    return told_by_tests(tree, bug.found_by)
+    with planted_in(tree, bug):
+        return told_by_tests(tree, bug.found_by)

@@ -152,6 +152,9 @@ class _Execution:
     def apart(self, name: str, work: Callable[[], object]) -> None:
         self._loop.soon(work)
 
+    def collect_garbage(self) -> None:
+        """Leave it to the interpreter: a run is short."""
+
     def start(self, actor: Any) -> None:
         actor.actor_inbox.actor = actor
         self._loop.soon(actor.actor_inbox.begin)

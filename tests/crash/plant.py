@@ -11,7 +11,7 @@ from pathlib import Path
 
 from finding import evidence
 from planted import PLANTED, Bug
-from planted_tree import IN_THE_TREE
+from planted_tree import IN_THE_TREE, copied_tree
 
 PROCESSES = 2
 
@@ -30,7 +30,7 @@ def main(words: list[str]) -> int:
 
 def _found(bug: Bug) -> bool:
     with tempfile.TemporaryDirectory(prefix="lorch-planted-") as root:
-        return bool(evidence(bug, Path(root)))
+        return bool(evidence(bug, Path(root), copied_tree(Path(root, "tree"))))
 
 
 if __name__ == "__main__":

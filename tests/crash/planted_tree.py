@@ -10,6 +10,9 @@ import shutil
 import subprocess
 import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import cache_from_source
 from pathlib import Path
 
 from planted import Bug, changed_source, function_of
@@ -371,14 +374,22 @@ def copied_tree(root: Path) -> Path:
     return root
 
 
-def plant(bug: Bug, root: Path) -> None:
-    """Plant a bug in a copy of the tree."""
+@contextmanager
+def planted_in(root: Path, bug: Bug) -> Iterator[None]:
+    """Have a bug in a copy of the tree."""
     function = function_of(bug)
     path = root / Path(function.__code__.co_filename).relative_to(ROOT)
     source = inspect.getsource(function)
     content = path.read_text()
     assert content.count(source) == 1, f"{bug.name}: the function does not stand there once"
-    path.write_text(content.replace(source, changed_source(bug, source)))
+    _put(path, content.replace(source, changed_source(bug, source)))
+    yield
+    _put(path, content)
+
+
+def _put(path: Path, content: str) -> None:
+    path.write_text(content)
+    Path(cache_from_source(path)).unlink(missing_ok=True)  # it is told to be older by its second only
 
 
 def told_by_tests(root: Path, *selected: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from finding import HARNESSES, ONE, evidence, found_by
 from planted import PLANTED, Bug, changed_source, function_of, planted
-from planted_tree import IN_THE_TREE, ROOT, copied_tree, told_by_tests
+from planted_tree import IN_THE_TREE, ROOT, told_by_tests
 
 from lorch_actors.storage.ledger import LedgerFile
 
@@ -30,17 +30,17 @@ def test_every_bug_can_be_planted(bug: Bug) -> None:
 
 
 @pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name in QUICK], ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(scratch: Path, frozen_heap, bug: Bug) -> None:
+def test_a_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug: Bug) -> None:
     """Some bugs, each by its suite."""
-    assert evidence(bug, scratch)
+    assert evidence(bug, scratch, tree)
 
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name not in QUICK], ids=lambda bug: bug.name)
-def test_every_planted_bug_is_found(scratch: Path, frozen_heap, bug: Bug) -> None:
+def test_every_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug: Bug) -> None:
     """All others, each by its suite."""
-    assert evidence(bug, scratch)
+    assert evidence(bug, scratch, tree)
 
 
 @pytest.mark.long
@@ -53,9 +53,9 @@ def test_without_a_bug_nothing_is_found(scratch: Path, story_for, frozen_heap, h
 
 @pytest.mark.long
 @pytest.mark.timeout(600)
-def test_without_a_bug_no_test_fails(scratch: Path) -> None:
+def test_without_a_bug_no_test_fails(tree: Path) -> None:
     """What the tests find is the bugs, not the copy of the tree."""
-    assert told_by_tests(copied_tree(scratch / "tree"), *sorted({bug.found_by for bug in IN_THE_TREE})) == []
+    assert told_by_tests(tree, *sorted({bug.found_by for bug in IN_THE_TREE})) == []
 
 
 def test_a_bug_is_gone_when_its_time_is_over() -> None:

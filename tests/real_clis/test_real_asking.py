@@ -11,7 +11,7 @@ from bench import Bench, Running, gone_within
 from model_server import model_server
 from real_cli import CLIS, Model, echo_command, settings, stopping
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_cli, pytest.mark.timeout(600)]
 
 
 def echoing(**builder: Any) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dialects import Drop, Fail, Hang
 from model_server import model_server
 from real_cli import CLIS, Model, RealCli, settings, stopping
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_cli, pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=sorted(CLIS))

@@ -10,7 +10,7 @@ from bench import Bench
 from model_server import model_server
 from real_cli import CLIS, Model, RealCli, echo_command
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_cli, pytest.mark.timeout(600)]
 TESTS = "sh -c 'cat src/*.txt'"
 NAMES = ("T-1", "T-2", "T-3")
 FILES = [f"src/{name}.txt" for name in NAMES]

@@ -15,7 +15,7 @@ from real_cli import CLIS, Model, RealCli, settings, stopping
 
 from lorch_actors.protocol.times import from_timestamp
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real_cli, pytest.mark.timeout(600)]
 
 QUOTA = "You exceeded your current quota, please check your plan and billing details."
 FAR_S = 7200

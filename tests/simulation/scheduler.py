@@ -172,6 +172,9 @@ class Scheduler:
     def apart(self, name: str, work: Callable[[], object]) -> None:
         self.ready(lambda: self.run_as(name, work))
 
+    def collect_garbage(self) -> None:
+        """Leave it to the interpreter: a run is short."""
+
     # for who plays with it
 
     def on_start(self, actor: Any) -> None:

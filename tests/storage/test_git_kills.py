@@ -1,9 +1,10 @@
-"""Git operations are killed before and after every call of git, and called again."""
+"""Git operations are killed between any two calls of git and changes on the disk, and called again."""
 
 import os
 import shutil
 import signal
 import subprocess
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,23 @@ def call(root, *arguments):
 
 
 @pytest.fixture
-def template(tmp_path):
-    """Make a repository whose run has begun and whose task has changed, deleted and added files."""
-    root = tmp_path / "template"
+def prepared(tmp_path):
+    """Return a function that says where an operation can begin: made once, for a copy of it costs no call of git."""
+
+    @cache
+    def make(operation):
+        root = repository(tmp_path / f"before-{operation}")
+        git_repository.exclude_own(git_repository.locate(root))
+        if operation != "begin":
+            operations(root)["begin"]()
+            change(root)
+        return root
+
+    return make
+
+
+def repository(root):
+    """Make a repository with three files and a run's state."""
     (root / "src").mkdir(parents=True)
     (root / "state").mkdir()
     call(root, "init", "-q", "-b", "main")
@@ -68,28 +83,27 @@ def operations(root):
     }
 
 
-def prepare(template, root, operation):
-    shutil.copytree(template, root)
-    git_repository.exclude_own(git_repository.locate(root))
-    if operation != "begin":
-        operations(root)["begin"]()
-        change(root)
-
-
 class Killer:
-    """Kills this process at the n-th point: before and after each call of git and each change on the disk."""
+    """Kills this process at the n-th point: before each call of git, before and after each change on the disk.
+
+    After a call of git is before the next one.
+    """
 
     def __init__(self, at, *, every_change):
         self.left = at
-        wrapped = [(git_runner, "execute")]
-        if every_change:
-            wrapped += [(disk, name) for name in ("replace", "unlink", "create")]
-        for module, name in wrapped:
-            setattr(module, name, self.around(getattr(module, name)))
+        git_runner.execute = self.before(git_runner.execute)
+        for name in ("replace", "unlink", "create") if every_change else ():
+            setattr(disk, name, self.before(self.after(getattr(disk, name))))
 
-    def around(self, function):
+    def before(self, function):
         def wrapper(*arguments):
             self.point()
+            return function(*arguments)
+
+        return wrapper
+
+    def after(self, function):
+        def wrapper(*arguments):
             answer = function(*arguments)
             self.point()
             return answer
@@ -138,10 +152,10 @@ def check(operation, root):
         assert call(root, "ls-tree", "-r", "--name-only", saved).split() == ["new/deep/file", "src/a", "src/c"]
 
 
-def sweep(template, tmp_path, operation, points, *, every_change=False):
+def sweep(prepared, tmp_path, operation, points, *, every_change=False):
     for at in points:
         root = Path(tmp_path / f"at-{at}")
-        prepare(template, root, operation)
+        shutil.copytree(prepared(operation), root)
         killed = run_and_kill(operation, root, at, every_change=every_change)
         operations(root)[operation]()
         check(operation, root)
@@ -152,28 +166,28 @@ def sweep(template, tmp_path, operation, points, *, every_change=False):
 
 
 @pytest.mark.parametrize("operation", ["begin", "commit", pytest.param("aside", marks=pytest.mark.long)])
-def test_killed_at_a_call_of_git_and_repeated(template, tmp_path, operation):
+def test_killed_at_a_call_of_git_and_repeated(prepared, tmp_path, operation):
     """Killed at some points, each operation finishes when it is repeated, and leaves one commit and no lock."""
-    assert sweep(template, tmp_path, operation, range(3, 400, 23)) is not None
+    assert sweep(prepared, tmp_path, operation, range(2, 400, 11)) is not None
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", ["begin", "commit", "aside"])
-def test_killed_at_every_point_and_repeated(template, tmp_path, operation):
-    """The same before and after each call of git and each change on the disk."""
-    assert sweep(template, tmp_path, operation, range(500), every_change=True) is not None
+def test_killed_at_every_point_and_repeated(prepared, tmp_path, operation):
+    """The same between any two calls of git and changes on the disk."""
+    assert sweep(prepared, tmp_path, operation, range(500), every_change=True) is not None
 
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("operation", ["commit", "aside"])
-def test_killed_twice_and_repeated(template, tmp_path, operation):
+def test_killed_twice_and_repeated(prepared, tmp_path, operation):
     """A kill during the repeat is no worse than the first."""
     for first in range(0, 60, 11):
         for second in range(0, 60, 13):
             root = tmp_path / f"at-{first}-{second}"
-            prepare(template, root, operation)
+            shutil.copytree(prepared(operation), root)
             run_and_kill(operation, root, first, every_change=True)
             run_and_kill(operation, root, second, every_change=True)
             operations(root)[operation]()
@@ -183,11 +197,11 @@ def test_killed_twice_and_repeated(template, tmp_path, operation):
 
 @pytest.mark.long
 @pytest.mark.timeout(900)
-def test_git_itself_killed_at_any_moment(template, tmp_path):
+def test_git_itself_killed_at_any_moment(prepared, tmp_path):
     """Killed together with its git in the middle of a call, a failed task is still saved whole."""
     for delay_us in range(500, 60_000, 1_400):
         root = tmp_path / f"after-{delay_us}"
-        prepare(template, root, "aside")
+        shutil.copytree(prepared("aside"), root)
         child = os.fork()
         if child == 0:
             signal.signal(signal.SIGALRM, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
