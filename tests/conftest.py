@@ -1,5 +1,6 @@
 """What holds for every test: how tests are shared out among processes, and how long Hypothesis may take."""
 
+import gc
 import signal
 
 import pytest
@@ -36,6 +37,12 @@ class Scheduler(LoadScopeScheduling):
 def pytest_collection_modifyitems(items):
     """Begin with what takes longest, as far as its own time limit tells: else the others wait for it at the end."""
     items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
+def pytest_collection_finish():
+    """Have the collector look only at what tests make: some of them play thousands of runs, each a heap of cycles."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl

@@ -1,6 +1,5 @@
 """What the tests of this room share."""
 
-import gc
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -40,12 +39,3 @@ def tree() -> Iterator[Path]:
 def story_for():
     """Return what an undisturbed run of these tasks comes to."""
     return story_of_tasks
-
-
-@pytest.fixture
-def frozen_heap() -> Iterator[None]:
-    """Have the collector look only at what the test makes: thousands of runs, each a heap of cycles."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()

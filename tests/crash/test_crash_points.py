@@ -42,14 +42,14 @@ def test_every_kind_of_call_is_a_crash_point(scratch: Path) -> None:
     assert made == CHANGING
 
 
-def test_killed_anywhere_a_run_comes_to_the_same_end(scratch: Path, story_for, frozen_heap) -> None:
+def test_killed_anywhere_a_run_comes_to_the_same_end(scratch: Path, story_for) -> None:
     """Points of a run of two tasks, with review and spec rounds."""
     tally = explored(scratch, story_for, TASKS, 0.04)
 
     assert tally.total >= 20
 
 
-def test_killed_anywhere_a_short_run_comes_to_the_same_end(scratch: Path, story_for, frozen_heap) -> None:
+def test_killed_anywhere_a_short_run_comes_to_the_same_end(scratch: Path, story_for) -> None:
     """Points of a run of one task, and of its recovery, and of that one's."""
     tally = explored(scratch, story_for, SHORT, 0.12, 0.03, 0.008)
 
@@ -73,7 +73,7 @@ def test_a_run_that_died_behind_its_last_entry_is_written_down_whole(scratch: Pa
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_for, frozen_heap) -> None:
+def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_for) -> None:
     """All points of a run of two tasks."""
     tally = explored(scratch, story_for, TASKS, 1.0)
 
@@ -83,7 +83,7 @@ def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(PARTS))
-def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, frozen_heap, part: int) -> None:
+def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, part: int) -> None:
     """All points of a run of one task; a part of each recovery's, and a part of each of those recoveries'."""
     tally = explored(scratch, story_for, SHORT, 1.0, 0.2, 0.02, part=part, parts=PARTS)
 

@@ -20,7 +20,7 @@ ZEROS = Fate("zeros", lambda: True, lambda _: None)
 @pytest.mark.parametrize(
     "tasks", [TASKS[:1], pytest.param(TASKS, marks=pytest.mark.long)], ids=["one task", "two tasks"]
 )
-def test_a_power_cut_loses_nothing_that_was_acknowledged(scratch: Path, story_for, frozen_heap, tasks) -> None:
+def test_a_power_cut_loses_nothing_that_was_acknowledged(scratch: Path, story_for, tasks) -> None:
     """Some states of each run, by chance."""
     cuts = cut_power(record(scratch, tasks), story_for(tasks), scratch, share=0.02, seed=SEED)
 
@@ -31,7 +31,7 @@ def test_a_power_cut_loses_nothing_that_was_acknowledged(scratch: Path, story_fo
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("tasks", "share"), [(TASKS[:1], 1.0), (TASKS, 0.25)], ids=["one task", "two tasks"])
-def test_no_power_cut_loses_anything_that_was_acknowledged(scratch: Path, story_for, frozen_heap, tasks, share) -> None:
+def test_no_power_cut_loses_anything_that_was_acknowledged(scratch: Path, story_for, tasks, share) -> None:
     """All states of the shorter run; a quarter of those of the longer one."""
     cuts = cut_power(record(scratch, tasks), story_for(tasks), scratch, share=share, seed=SEED)
 

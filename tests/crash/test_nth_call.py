@@ -26,7 +26,7 @@ def found_wrong(chosen: list[Fault], story, scratch: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_a_call_that_the_disk_refuses_loses_nothing(scratch: Path, story_for, frozen_heap, kind: str) -> None:
+def test_a_call_that_the_disk_refuses_loses_nothing(scratch: Path, story_for, kind: str) -> None:
     """Some calls, by chance, for each kind of refusal."""
     possible = [fault for fault in faults(calls_of(scratch / "calls", ONE)) if fault.kind == kind]
     chosen = random.Random(f"{SEED} {kind}").sample(possible, 9)
@@ -38,7 +38,7 @@ def test_a_call_that_the_disk_refuses_loses_nothing(scratch: Path, story_for, fr
 @pytest.mark.long
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind", FAULTS)
-def test_no_call_that_the_disk_refuses_loses_anything(scratch: Path, story_for, frozen_heap, kind: str) -> None:
+def test_no_call_that_the_disk_refuses_loses_anything(scratch: Path, story_for, kind: str) -> None:
     """Every call of the reference run, once and for good."""
     chosen = [fault for fault in faults(calls_of(scratch / "calls", ONE)) if fault.kind == kind]
 

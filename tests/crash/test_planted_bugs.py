@@ -30,7 +30,7 @@ def test_every_bug_can_be_planted(bug: Bug) -> None:
 
 
 @pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name in QUICK], ids=lambda bug: bug.name)
-def test_a_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug: Bug) -> None:
+def test_a_planted_bug_is_found(scratch: Path, tree: Path, bug: Bug) -> None:
     """Some bugs, each by its suite."""
     assert evidence(bug, scratch, tree)
 
@@ -38,7 +38,7 @@ def test_a_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug: Bug
 @pytest.mark.long
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("bug", [bug for bug in ALL if bug.name not in QUICK], ids=lambda bug: bug.name)
-def test_every_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug: Bug) -> None:
+def test_every_planted_bug_is_found(scratch: Path, tree: Path, bug: Bug) -> None:
     """All others, each by its suite."""
     assert evidence(bug, scratch, tree)
 
@@ -46,7 +46,7 @@ def test_every_planted_bug_is_found(scratch: Path, tree: Path, frozen_heap, bug:
 @pytest.mark.long
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("harness", HARNESSES)
-def test_without_a_bug_nothing_is_found(scratch: Path, story_for, frozen_heap, harness: str) -> None:
+def test_without_a_bug_nothing_is_found(scratch: Path, story_for, harness: str) -> None:
     """What the harnesses find is the bugs, not themselves."""
     assert found_by(harness, story_for(ONE), scratch / "sound") == []
 
