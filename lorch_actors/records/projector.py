@@ -1,8 +1,8 @@
 """Projections on disk: receipts, `state/run.json`, `state/index.json`, the checkpoint, all derived from the fold.
 
 The same code serves the run-state keeper during a run and `rebuild` afterwards, so both write the same bytes.
-Receipts are written as their steps settle, their names synced by `settle`; run state and index are brought up to date
-by `flush`.
+Receipts are written by `settle`, as many together as their steps have settled; run state and index are brought up to
+date by `flush`.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.records.history import age, read_index
 from lorch_actors.storage import disk
-from lorch_actors.storage.atomic import json_bytes, put, write_json
+from lorch_actors.storage.atomic import json_bytes, write_all, write_json
 from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
 from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.workspace import Workspace
@@ -23,6 +23,8 @@ from lorch_actors.workflow.projection import index_row, receipt, run_state
 from lorch_actors.workflow.state import Run
 
 CHECKPOINT_EVERY_ENTRIES: Final = 2000
+TOGETHER_MAX: Final = 64
+"""So many receipts wait for each other at most: each is an open file while it is written."""
 
 
 class Projector:
@@ -39,7 +41,7 @@ class Projector:
         self.dirty = False
         self.receipts: list[Path] = []
         self._since_checkpoint = 0
-        self._unsynced: dict[Path, None] = {}  # directories with receipts whose names may not be on the disk yet
+        self._due: dict[Path, bytes] = {}  # receipts that are not on the disk yet
         if use_checkpoint:
             self._restore()
 
@@ -63,32 +65,35 @@ class Projector:
         self.settle()
 
     def apply(self, entry: Entry, position: Position) -> None:
-        """Fold one entry; write the receipt if it settles a step. Entries that were folded before are dropped.
+        """Fold one entry; a receipt is due if it settles a step. Entries that were folded before are dropped.
 
-        The receipt comes first: a position beyond one that could not be written would say that it is there. To be
-        followed by `settle`, after as many as there are.
+        To be followed by `settle`, after as many as there are.
         """
         if entry.seq <= self.position.seq:
             return
+        if len(self._due) >= TOGETHER_MAX:
+            self.settle()
         run = fold(self.run, entry)
         settled = run.last_settled
         if run.settled_count != self.run.settled_count and settled is not None:
             declared = run.tasks[settled.task_id].declared
             path = self._workspace.receipt(settled.task_id, settled.step)
-            disk.make_directory(path.parent)
-            put(path, json_bytes(receipt(settled, declared, entry.seq, entry.chain)))
-            self._unsynced[path.parent] = None
-            self.receipts.append(path)
+            self._due[path] = json_bytes(receipt(settled, declared, entry.seq, entry.chain))
         self.run = run
         self.position = position
         self.dirty = True
         self._since_checkpoint += 1
 
     def settle(self) -> None:
-        """Bring the names of the receipts on the disk: one sync for all that were written in between."""
-        for directory in tuple(self._unsynced):
-            disk.sync_directory(directory)
-            del self._unsynced[directory]
+        """Write the receipts that are due.
+
+        Those that could not be written stay due: nothing that would say that they are there is written before them.
+        """
+        for path in self._due:
+            disk.make_directory(path.parent)
+        write_all(self._due)
+        self.receipts += self._due
+        self._due = {}
 
     def flush(self) -> None:
         """Write run state and index if they are behind; a checkpoint when many entries have come since the last.

@@ -6,6 +6,8 @@ synced. The pid in the name tells the next start whose leftovers it may remove.
 
 import os
 import re
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,32 +21,40 @@ _LEFTOVER: Final = re.compile(r"\..+\.tmp\.([0-9]{1,10})\.[0-9a-f]{8}", re.DOTAL
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replace the file's content, 0600, or leave it untouched and raise StorageError."""
-    put(path, data)
-    disk.sync_directory(path.parent)
+    write_all({path: data})
 
 
-def put(path: Path, data: bytes) -> None:
-    """Do what `write_atomic` does, but leave it to the caller to sync the directory, once for many files."""
-    temporary = _name_beside(path)
+def write_all(contents: Mapping[Path, bytes]) -> None:
+    """Replace the contents of files, 0600 each. When StorageError is raised, some are the new ones, some the old ones.
+
+    All are written before the first is synced, and all are in place before the first directory is: what a file system
+    brings on the disk for one of them, it brings for the others as well.
+    """
+    targets = {_name_beside(path): path for path in contents}
     try:
-        _write_whole(temporary, data)
-        disk.replace(temporary, path)
+        _write_whole(zip(targets, contents.values(), strict=True))
+        for temporary, path in targets.items():
+            disk.replace(temporary, path)
     except StorageError as error:
-        _discard(temporary)
-        raise type(error)(error.what, where=os.fsdecode(path), remedy=error.remedy) from error.__cause__
+        _discard(targets)
+        meant = {os.path.basename(temporary): path for temporary, path in targets.items()}
+        where = meant.get(os.path.basename(error.where), next(iter(contents)))
+        raise type(error)(error.what, where=os.fsdecode(where), remedy=error.remedy) from error.__cause__
     except BaseException:
-        _discard(temporary)
+        _discard(targets)
         raise
+    for directory in dict.fromkeys(path.parent for path in contents):
+        disk.sync_directory(directory)
 
 
 def write_first(path: Path, data: bytes) -> bool:
     """Make the file, 0600, whole and at once, unless there is one already; tell which. Raises StorageError."""
     temporary = _name_beside(path)
     try:
-        _write_whole(temporary, data)
+        _write_whole([(temporary, data)])
         is_first = disk.link(temporary, path)
     finally:
-        _discard(temporary)
+        _discard([temporary])
     disk.sync_directory(path.parent)
     return is_first
 
@@ -54,20 +64,23 @@ def _name_beside(path: Path) -> str:
     return os.path.join(directory, f".{name}.tmp.{os.getpid()}.{os.urandom(4).hex()}")
 
 
-def _write_whole(path: str, data: bytes) -> None:
-    fd = disk.create(path)
-    try:
-        disk.write(fd, data)
-        disk.sync_file(fd)
-    finally:
-        disk.close(fd)
+def _write_whole(contents: Iterable[tuple[str, bytes]]) -> None:
+    with ExitStack() as opened:
+        written = []
+        for path, data in contents:
+            fd = disk.create(path)
+            opened.callback(disk.close, fd)
+            disk.write(fd, data)
+            disk.begin_sync(fd)
+            written.append(fd)
+        for fd in written:
+            disk.sync_file(fd)
 
 
-def _discard(temporary: str) -> None:
-    try:
-        disk.unlink(temporary)
-    except StorageError:  # the error under way tells more; the next start removes what is left
-        return
+def _discard(temporaries: Iterable[str]) -> None:
+    for one in temporaries:
+        with suppress(StorageError):  # the error under way tells more; the next start removes what is left
+            disk.unlink(one)
 
 
 def write_json(path: Path, document: Any) -> None:

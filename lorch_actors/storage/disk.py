@@ -9,6 +9,7 @@ Python itself (PEP 475), short writes by `write`.
 import errno
 import os
 import stat
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -172,6 +173,15 @@ def write(fd: int, data: bytes | bytearray | memoryview) -> None:
             if written == 0:  # not seen on Linux for regular files; a loop around it would have no end
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
             rest = rest[written:]
+
+
+def begin_sync(fd: int) -> None:
+    """Have the kernel begin to write the file's content, and wait for nothing.
+
+    Linux does so for pages that are said to be not needed (mm/fadvise.c); a file system that does not is no worse off.
+    """
+    with suppress(OSError):
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sync_data(fd: int) -> None:

@@ -1,6 +1,6 @@
 """Walks along a ledger, proves each line from the one before, and judges the first that cannot be proved.
 
-Memory stays bounded whatever the file holds: it is read in blocks of 1 MiB, and a stretch without newline that is
+Memory stays bounded whatever the file holds: it is read in blocks of 128 KiB, and a stretch without newline that is
 longer than a line may be is dropped. The walk is the hot path of every start, so it is one loop without calls of
 our own.
 """
@@ -23,7 +23,7 @@ from lorch_actors.storage.ledger_format import (
     split,
 )
 
-BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 17
 
 
 ProvenLine = tuple[int, bytes, int, int, bytes]

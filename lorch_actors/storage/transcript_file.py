@@ -14,7 +14,7 @@ from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
 from lorch_actors.storage.ledger_format import Position
 from lorch_actors.storage.ledger_scan import fits
 
-_BLOCK_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 17
 
 
 class TranscriptFile:

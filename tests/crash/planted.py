@@ -64,13 +64,7 @@ PLANTED = (
     Bug(
         "a rename is not synced",
         "power",
-        "lorch_actors.storage.atomic:write_atomic",
-        "disk.sync_directory(path.parent)",
-    ),
-    Bug(
-        "a receipt's name is not synced",
-        "power",
-        "lorch_actors.records.projector:Projector.settle",
+        "lorch_actors.storage.atomic:write_all",
         "disk.sync_directory(directory)",
     ),
     Bug("a new directory is not synced", "power", "lorch_actors.storage.disk:make_directory", "sync_directory(parent)"),

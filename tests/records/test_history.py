@@ -174,6 +174,7 @@ def test_a_projector_takes_each_entry_once(copied, kind: str) -> None:
     for entry, position in read_entries(workspace.ledger(run_id), run_id):
         projector.apply(entry, position)
         projector.apply(entry, position)
+    projector.settle()
 
     whole = load_run(workspace, run_id, use_checkpoint=False)
     assert (projector.run, projector.position) == (whole.run, whole.position)
