@@ -7,10 +7,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from lorch_actors.actors.clock import Clock
 from lorch_actors.actors.reactor import Reactor
 
 TURN_MESSAGES_MAX: Final = 64
 """So many messages an actor that shares a thread handles before the others have their turn."""
+ENDED_MS: Final = 1000
+"""After so long the thread in which an actor has ended is over as well, and holds it no more."""
 
 
 class Performer(Protocol):
@@ -62,7 +65,7 @@ class Execution(Protocol):
         ...
 
     def collect_garbage(self) -> None:
-        """Let go of actors that were replaced, and of all they knew.
+        """Let go, in a while, of actors that were replaced, and of all they knew.
 
         An actor, its reference and its mailbox know each other, so no count of references tells that it is not needed.
         """
@@ -75,8 +78,10 @@ class ThreadExecution:
     The mailbox of a thread is the C queue: four times as fast as ``queue.Queue``.
     """
 
-    def __init__(self, reactor: Reactor) -> None:
+    def __init__(self, reactor: Reactor, clock: Clock) -> None:
         self._reactor = reactor
+        self._clock = clock
+        self._is_collecting = False
 
     def new_inbox(self, actor: Performer) -> "queue.SimpleQueue[Any] | SharedMailbox":
         """Return an empty mailbox."""
@@ -94,7 +99,13 @@ class ThreadExecution:
         _in_thread(name, work)
 
     def collect_garbage(self) -> None:
-        """Look through what was made since the workers' server was forked."""
+        """Look through what was made since the workers' server was forked, once for all that end meanwhile."""
+        if not self._is_collecting:
+            self._is_collecting = True
+            self._reactor.call_at(self._clock.steady_ms() + ENDED_MS, self._collect)
+
+    def _collect(self) -> None:
+        self._is_collecting = False
         gc.collect()
 
     @staticmethod

@@ -72,5 +72,5 @@ def start_runtime(
     host = ProcessHost(reactor, chosen, server) if server is not None else workers
     assert host is not None
     return Runtime(
-        chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), ThreadExecution(reactor), directory
+        chosen, random.Random(seed), reactor, host, ProcessAgents(reactor), ThreadExecution(reactor, chosen), directory
     )
