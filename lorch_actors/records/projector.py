@@ -23,8 +23,8 @@ from lorch_actors.workflow.projection import index_row, receipt, run_state
 from lorch_actors.workflow.state import Run
 
 CHECKPOINT_EVERY_ENTRIES: Final = 2000
-TOGETHER_MAX: Final = 64
-"""So many receipts wait for each other at most: each is an open file while it is written."""
+TOGETHER_MAX: Final = 32
+"""So many receipts wait for each other at most: a worker gives no sign of life while it writes them."""
 
 
 class Projector:

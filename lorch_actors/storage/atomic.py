@@ -37,8 +37,9 @@ def write_all(contents: Mapping[Path, bytes]) -> None:
             disk.replace(temporary, path)
     except StorageError as error:
         _discard(targets)
-        meant = {os.path.basename(temporary): path for temporary, path in targets.items()}
-        where = meant.get(os.path.basename(error.where), next(iter(contents)))
+        meant = {os.fsdecode(path): path for path in contents}
+        meant |= {os.path.basename(temporary): path for temporary, path in targets.items()}
+        where = meant.get(error.where) or meant.get(os.path.basename(error.where), next(iter(contents)))
         raise type(error)(error.what, where=os.fsdecode(where), remedy=error.remedy) from error.__cause__
     except BaseException:
         _discard(targets)

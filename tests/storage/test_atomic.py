@@ -11,7 +11,7 @@ import pytest
 
 from lorch_actors.errors import StorageError
 from lorch_actors.storage import disk
-from lorch_actors.storage.atomic import remove_leftovers, write_atomic, write_json
+from lorch_actors.storage.atomic import remove_leftovers, write_all, write_atomic, write_json
 
 STEPS = ("create", "write", "sync_file", "replace", "sync_directory")
 
@@ -58,6 +58,37 @@ def test_a_refusal_at_any_step_leaves_the_old_file(tmp_path, monkeypatch, step, 
 
     assert target.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_many_files_are_written_before_the_first_is_synced(tmp_path, monkeypatch):
+    """One journal commit may serve them all; none has its name before its content is on the disk."""
+    steps = []
+    for name in STEPS:
+        monkeypatch.setattr(disk, name, _recording(steps, name, getattr(disk, name)))
+
+    write_all({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+
+    twice = ["sync_file", "sync_file", "replace", "replace"]
+    assert [step for step, _ in steps] == ["create", "write", "create", "write", *twice, "sync_directory"]
+    assert [(tmp_path / name).read_bytes() for name in "ab"] == [b"1", b"2"]
+
+
+@pytest.mark.parametrize("told", [0, 1], ids=["the temporary file", "the file"])
+def test_a_refusal_among_many_files_names_the_one_it_is_about(tmp_path, monkeypatch, told):
+    """The second of them could not be renamed: the first is in place, no temporary file is left."""
+    replace = disk.replace
+
+    def refuse_b(source, target):
+        if target.name == "b":
+            raise StorageError("the disk is full", where=str((source, target)[told]))
+        replace(source, target)
+
+    monkeypatch.setattr(disk, "replace", refuse_b)
+    with pytest.raises(StorageError, match="full") as caught:
+        write_all({tmp_path / "a": b"1", tmp_path / "b": b"2"})
+
+    assert caught.value.where == str(tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_the_first_refusal_is_the_one_that_is_told(tmp_path, monkeypatch):
