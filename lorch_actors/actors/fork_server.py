@@ -16,6 +16,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Final, NoReturn
 
 from lorch_actors import processes
@@ -43,7 +44,7 @@ Answer = Callable[["tuple[int, int] | OSError"], object]
 class ForkServer:
     """The orchestrator's hold on the fork server; all but ``close`` happens in the reactor's thread.
 
-    preload: the modules that a server that is a program of its own imports for its workers.
+    preload: the modules that workers need: imported once here or in the server, not once more in each of them.
     """
 
     def __init__(self, preload: Sequence[str]) -> None:
@@ -84,7 +85,7 @@ class ForkServer:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             alone = len(os.listdir("/proc/self/task")) == 1
-            self.pid = _fork_oneself(theirs) if alone else _spawn(theirs, self._preload)
+            self.pid = _fork_oneself(theirs, self._preload) if alone else _spawn(theirs, self._preload)
         self._pidfd = os.pidfd_open(self.pid)
         self._control.settimeout(0)
         self._listen()
@@ -165,7 +166,8 @@ class ForkServer:
             answer(ConnectionResetError("the fork server has died"))
 
 
-def _fork_oneself(control: socket.socket) -> int:
+def _fork_oneself(control: socket.socket, preload: Sequence[str]) -> int:
+    _import(preload)
     parent_pid = os.getpid()
     gc.freeze()  # what is there now stays, and is shared as long as nobody's collector touches it
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED)
@@ -195,16 +197,18 @@ def _spawn(control: socket.socket, preload: Sequence[str]) -> int:
 
 def main(preload: Sequence[str]) -> NoReturn:
     """Be a fork server that is a program of its own."""
-    from importlib import import_module
-
     with _ending():
-        for name in preload:
-            import_module(name)
+        _import(preload)
         control = socket.socket(fileno=os.dup(_CONTROL_FD))
         use_no_input()
         gc.freeze()
         _serve(control)
     raise AssertionError("unreachable")
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        import_module(name)
 
 
 @contextmanager

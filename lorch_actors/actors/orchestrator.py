@@ -44,7 +44,10 @@ PRELOAD: Final = (
     "lorch_actors.actors.ledger_writer",
     "lorch_actors.actors.run_state_keeper",
     "lorch_actors.actors.snapshotter",
+    "filelock",
 )
+"""What worker processes need."""
+
 HALT_MS: Final = 15_000
 STOP_MS: Final = 10_000
 SWEEP_S: Final = 0.8

@@ -14,7 +14,7 @@ from lorch_actors.protocol.documents import Index, RunStatus
 from lorch_actors.protocol.messages import Entry
 from lorch_actors.records.history import age, read_index
 from lorch_actors.storage import disk
-from lorch_actors.storage.atomic import json_bytes, write_all, write_json
+from lorch_actors.storage.atomic import json_bytes, write_all
 from lorch_actors.storage.checkpoint import read_checkpoint, write_checkpoint
 from lorch_actors.storage.ledger import Position, read_entries
 from lorch_actors.storage.workspace import Workspace
@@ -108,9 +108,10 @@ class Projector:
         if row is not None and state is not None:
             others = [one for one in read_index(self._workspace).runs if one.run_id != row.run_id]
             rows = sorted([*others, row], key=age)
+            behind = {self._workspace.index: json_bytes(Index(runs=rows))}
             if rows[-1] is row:
-                write_json(self._workspace.run_state, state)  # it belongs to the newest run
-            write_json(self._workspace.index, Index(runs=rows))
+                behind[self._workspace.run_state] = json_bytes(state)  # it belongs to the newest run
+            write_all(behind)
         self.dirty = False
         if self._since_checkpoint >= CHECKPOINT_EVERY_ENTRIES and self.run.status is RunStatus.RUNNING:
             self.checkpoint()
