@@ -17,7 +17,7 @@ sys.meta_path.insert(0, Noting())
 
 
 def test_workers_import_nothing_by_themselves(tmp_path: Path) -> None:
-    """What each of them had to import would be paid for once a worker, one after the other, before the first command."""
+    """Each import of theirs would be paid for once a worker, one after the other, before the first command."""
     hooks, noted = tmp_path / "hooks", tmp_path / "imports"
     hooks.mkdir()
     (hooks / "sitecustomize.py").write_text(NOTE_IMPORTS)
