@@ -11,9 +11,19 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from lorch_actors.actors.base import Actor, ActorContext
-from lorch_actors.actors.ledger_writer import TRAIL_MS
 from lorch_actors.actors.messages import LATER
-from lorch_actors.actors.ring import LEDGER, MAIN, Append, Appended, Broken, Subscribe, Subscribed
+from lorch_actors.actors.ring import (
+    LEDGER,
+    MAIN,
+    TRANSCRIPT,
+    Append,
+    Appended,
+    Broken,
+    FlushAll,
+    Projected,
+    Subscribe,
+    Subscribed,
+)
 from lorch_actors.actors.terminal import Terminal, verdict_of
 from lorch_actors.errors import FailureCode, StorageError
 from lorch_actors.protocol.messages import Entry, Event
@@ -27,16 +37,16 @@ from lorch_actors.workflow.system import ApprovalAnswered, RunFinished
 
 ANSWERED: Final = f"system.{ApprovalAnswered.name}"
 FINISHED: Final = f"system.{RunFinished.name}"
-SHOWN_MS: Final = 2 * TRAIL_MS
-"""How long a question waits for the lines that tell what it is about."""
+SHOWN_MAX_MS: Final = 2000
+"""How long a question waits at most for the lines that tell what it is about."""
 
 
 class _Arrived(Struct, frozen=True):
     """To self: something has appeared in state/approvals."""
 
 
-class _Shown(Struct, frozen=True):
-    """To self: what a request is about has been shown by now."""
+class _ShownOverdue(Struct, frozen=True):
+    """To self: what a request is about should have been shown by now."""
 
 
 class _Typed(Struct, frozen=True):
@@ -84,8 +94,10 @@ class Approver(Actor):
                 self._open[message.approval_id] = message
                 self._watch()
                 self._look(message)
-                self.tell_later(SHOWN_MS, _Shown())
-            case _Shown():
+                if self._terminal is not None:
+                    self.tell(LEDGER, FlushAll(TRANSCRIPT, self.name))
+                    self.tell_later(SHOWN_MAX_MS, _ShownOverdue())
+            case Projected() | _ShownOverdue():
                 self._prompt()
             case _Arrived():
                 for order in tuple(self._open.values()):

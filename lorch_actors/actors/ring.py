@@ -104,10 +104,11 @@ class FlushAll(Struct, frozen=True):
     """To the ledger, which passes it on to that projection behind everything durable: bring all of it on disk."""
 
     name: str
+    reply_to: str = CONDUCTOR
 
 
 class Projected(Struct, frozen=True):
-    """To the conductor: this projection has everything up to that number on disk."""
+    """To who asked for it: this projection has everything up to that number on disk."""
 
     name: str
     seq: int

@@ -124,6 +124,7 @@ class RunStateKeeper(ProcessActor):
         self._seq = 0
         self._told = 0
         self._final: int | None = None
+        self._reply_to = CONDUCTOR
         self._flush_timer: Timer | None = None
 
     def on_worker_up(self, identity: ProcessIdentity) -> None:
@@ -147,8 +148,8 @@ class RunStateKeeper(ProcessActor):
             case _FlushNow():
                 self._flush_timer = None
                 self.send({"flush": False})
-            case FlushAll():
-                self._final = self._seq
+            case FlushAll(_, reply_to):
+                self._final, self._reply_to = self._seq, reply_to
                 self.send({"flush": True})
             case _:
                 super().receive(message)
@@ -162,4 +163,4 @@ class RunStateKeeper(ProcessActor):
             if self._flush_timer is None:
                 self._flush_timer = self.tell_later(FLUSH_MS, _FlushNow())
         elif self._final is not None and reply["seq"] >= self._final:
-            self.tell(CONDUCTOR, Projected(self.name, reply["seq"]))
+            self.tell(self._reply_to, Projected(self.name, reply["seq"]))

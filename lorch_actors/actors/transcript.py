@@ -16,7 +16,6 @@ from typing import Any, Final, TextIO
 from lorch_actors.actors.base import Actor, ActorContext
 from lorch_actors.actors.messages import LATER
 from lorch_actors.actors.ring import (
-    CONDUCTOR,
     LEDGER,
     MAIN,
     Appended,
@@ -140,9 +139,9 @@ class Transcript(Actor):
                 lines = self._write(file, new, end)
                 if self._console is not None and lines:
                     self._console.write(*lines)
-            case FlushAll():
+            case FlushAll(_, reply_to):
                 self._sync(file)
-                self.tell(CONDUCTOR, Projected(self.name, self._place.seq))
+                self.tell(reply_to, Projected(self.name, self._place.seq))
             case _:
                 super().receive(message)
 

@@ -99,9 +99,11 @@ def test_the_terminal_of_the_run_asks_and_takes_the_answer(tmp_path: Path):
     screen = Screen(master)
     try:
         os.write(master, b"y\n")
+        screen.until(b"`lorch approve ")
         screen.until(b"allow it?")
         os.write(master, b"perhaps\nY go on\n")
         screen.until(b"allowed by operator: go on")
+        screen.until(b"`lorch approve ")
         screen.until(b"allow it?")
         os.write(master, b"n not that\n")
         screen.until(b"denied by operator: not that")
