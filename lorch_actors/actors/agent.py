@@ -20,7 +20,7 @@ from lorch_actors.actors.messages import LATER, Call
 from lorch_actors.actors.ring import LEDGER, Append, Appended, EndAgent, StartAgent, Subscribe, Subscribed
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.framing import Line, LineReader, OversizeLine
-from lorch_actors.protocol.messages import AgentRole, AgentType, Command, Entry, Event
+from lorch_actors.protocol.messages import AgentRole, Command, Entry, Event, own_event
 from lorch_actors.protocol.parse import encode
 from lorch_actors.protocol.redaction import Redactor
 
@@ -217,10 +217,7 @@ def _wants(role: AgentRole) -> Callable[[Entry], bool]:
         message = entry.message
         if isinstance(message, Command):
             return message.to.agent_type == role
-        return (
-            isinstance(message, Event)
-            and message.sender.agent_type is AgentType.SYSTEM
-            and (message.event in ENDING_EVENTS or message.event == ANSWER)
-        )
+        event = own_event(message)
+        return event is not None and (event.event in ENDING_EVENTS or event.event == ANSWER)
 
     return wants

@@ -102,7 +102,7 @@ class Listener(Struct):
         if self.role in TERMINAL_EVENTS.get(event.event, ()):
             self.answered = True
             return [ToLedger(event, compact, urgent=True)]
-        if event.event in TERMINAL_EVENTS:
+        if event.event in TERMINAL_EVENTS or event.event.startswith("system."):
             return [self._foreign(event, f"{event.event} is not for a {self.role} to send", now_ms)]
         if event.event == "approval.requested":
             # not one of those that may go to the log only: it wants an answer

@@ -26,7 +26,7 @@ from lorch_actors.actors.ring import (
 )
 from lorch_actors.actors.terminal import Terminal, verdict_of
 from lorch_actors.errors import FailureCode, StorageError
-from lorch_actors.protocol.messages import Entry, Event
+from lorch_actors.protocol.messages import Entry, Event, own_event
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.storage import approvals, disk
@@ -215,4 +215,5 @@ class Approver(Actor):
 
 
 def _wanted(entry: Entry) -> bool:
-    return isinstance(entry.message, Event) and entry.message.event in (ANSWERED, FINISHED)
+    event = own_event(entry.message)
+    return event is not None and event.event in (ANSWERED, FINISHED)

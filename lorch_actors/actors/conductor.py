@@ -45,7 +45,7 @@ from lorch_actors.actors.ring import (
 from lorch_actors.errors import StorageError
 from lorch_actors.guardian.link import GuardianLink
 from lorch_actors.protocol.documents import RunStatus
-from lorch_actors.protocol.messages import Entry, Event
+from lorch_actors.protocol.messages import Entry, Event, own_event
 from lorch_actors.records.history import Loaded
 from lorch_actors.storage.atomic import write_atomic
 from lorch_actors.storage.ledger import read_entries
@@ -181,7 +181,8 @@ class Conductor(Actor):
         if self._run.settled_count != self._settled_before:
             self._settled_before = self._run.settled_count
             self._when_durable(self._score.link.settled)
-        if isinstance(entry.message, Event) and entry.message.event == RESTARTED:
+        event = own_event(entry.message)
+        if event is not None and event.event == RESTARTED:
             self._given.clear()  # what the restarted actor was asked for may be lost
 
     def _advance(self) -> None:

@@ -22,7 +22,7 @@ from lorch_actors.actors.ring import MAIN, Append, Appended, Broken, FlushAll, S
 from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode
 from lorch_actors.processes import ProcessIdentity
-from lorch_actors.protocol.messages import AgentType, Command, Entry, Event, Message
+from lorch_actors.protocol.messages import Entry, Event, Message, own_id
 from lorch_actors.protocol.parse import encode
 from lorch_actors.storage.ledger_format import Position, seal
 from lorch_actors.workflow.system import RunStarted
@@ -204,13 +204,12 @@ class LedgerWriter(ProcessActor):
 
     def _is_repeat(self, message: Message) -> bool:
         """Tell whether a message of our own is in the ledger or under way already, and remember it if it is not."""
-        if not isinstance(message, Command) and not (
-            isinstance(message, Event) and message.sender.agent_type is AgentType.SYSTEM
-        ):
+        known = own_id(message)
+        if known is None:
             return False
-        if message.message_id in self._seen:
+        if known in self._seen:
             return True
-        self._seen[message.message_id] = None
+        self._seen[known] = None
         if len(self._seen) > REMEMBERED_IDS:
             self._seen.popitem(last=False)
         return False

@@ -15,7 +15,7 @@ from lorch_actors.agents.journal import Finished, Started
 from lorch_actors.chaos.report import BrokenLine
 from lorch_actors.errors import LedgerDamaged
 from lorch_actors.protocol.documents import RunStatus
-from lorch_actors.protocol.messages import AgentType, Command, Event
+from lorch_actors.protocol.messages import Command, own_id
 from lorch_actors.protocol.times import from_timestamp
 from lorch_actors.records.verify import verify_workspace
 from lorch_actors.storage.ledger import read_entries
@@ -91,8 +91,9 @@ def _count_run(
             accounts.settled_ms[settled.command.idempotency_key] = from_timestamp(settled.event.occurred_at)
         if isinstance(entry.message, Command):
             accounts.commanded.add(entry.message.idempotency_key)
-        if isinstance(entry.message, Command) or _is_ours(entry.message):
-            ids[entry.message.message_id] += 1  # type: ignore[union-attr]
+        known = own_id(entry.message)
+        if known is not None:
+            ids[known] += 1
     accounts.steps += run.settled_count
     accounts.resumed += run.resumes
     accounts.tasks_completed += sum(task.status == "completed" for task in run.tasks.values())
@@ -111,10 +112,6 @@ def _judge(accounts: Accounts, path: Path, missing: Iterable[int], ids: Mapping[
         if count > 1:
             accounts.doubled += count - 1
             accounts.breach("entry-doubled", path, f"{message_id} is there {count} times")
-
-
-def _is_ours(message: object) -> bool:
-    return isinstance(message, Event) and message.sender.agent_type is AgentType.SYSTEM
 
 
 def _count_executions(accounts: Accounts, journal: Path) -> None:

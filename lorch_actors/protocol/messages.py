@@ -265,6 +265,17 @@ class Log(
 Message = Command | Event | Heartbeat | Log
 
 
+def own_event(message: Message) -> Event | None:
+    """Return the message if it is an event that the orchestrator wrote, whatever others call theirs."""
+    return message if isinstance(message, Event) and message.sender.agent_type is AgentType.SYSTEM else None
+
+
+def own_id(message: Message) -> str | None:
+    """Return the message id of what the orchestrator wrote, a command or an event; ids of agents tell nothing."""
+    own = message if isinstance(message, Command) else own_event(message)
+    return None if own is None else own.message_id
+
+
 class Entry(Struct, frozen=True):
     """One line of the ledger after it became durable.
 

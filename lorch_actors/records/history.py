@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from lorch_actors.errors import LedgerDamaged, StorageError, UsageError
 from lorch_actors.protocol.documents import Index, IndexRow, RunState, RunStatus
-from lorch_actors.protocol.messages import Command, Entry, Event
+from lorch_actors.protocol.messages import Entry, own_id
 from lorch_actors.storage import disk
 from lorch_actors.storage.checkpoint import read_checkpoint
 from lorch_actors.storage.ledger_format import Position
@@ -22,8 +22,6 @@ from lorch_actors.workflow.state import Run
 
 INDEX_MAX_BYTES: Final = 64 * 1024 * 1024
 RECENT_IDS: Final = 4096
-_IDENTIFIED: Final = (Command, Event)
-"""What has a message id. A tuple, because a union is made anew each time that it is asked for."""
 _RECEIPT: Final = re.compile(r"step-([0-9]{1,9})\.json")
 
 
@@ -70,8 +68,9 @@ def _folded(loaded: Loaded, entries: Iterator[tuple[Entry, Position]], expected:
         run = fold(run, entry)
         if expected and expected.pop(entry.seq, entry.chain) != entry.chain:
             raise _other_than_projected(path, entry.seq)
-        if isinstance(entry.message, _IDENTIFIED):
-            recent.append(entry.message.message_id)
+        known = own_id(entry.message)
+        if known is not None:
+            recent.append(known)
     return Loaded(run, position, tuple(recent))
 
 

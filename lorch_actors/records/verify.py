@@ -17,7 +17,7 @@ from lorch_actors.errors import LedgerDamaged, LorchError, PathRefused, StorageE
 from lorch_actors.protocol.canonical import canonical
 from lorch_actors.protocol.documents import Index, Receipt, RunState, RunStatus, SnapshotManifest
 from lorch_actors.protocol.ids import snapshot_id
-from lorch_actors.protocol.messages import Artifact, Command, Entry, Event
+from lorch_actors.protocol.messages import Artifact, Command, Entry, own_event, own_id
 from lorch_actors.records.history import age, load_run, vouched
 from lorch_actors.records.rebuild import transcript_of
 from lorch_actors.storage import disk
@@ -115,10 +115,11 @@ def _check_ledger(workspace: Workspace, told: _Told) -> Iterator[Finding]:
         if vouched_for.pop(entry.seq, entry.chain) != entry.chain:
             told.is_whole = False
             yield Finding("ledger-covers-projections", where, "state/ stands for another entry than this one")
-        if isinstance(message, Command) or (isinstance(message, Event) and message.sender.agent_type == "system"):
-            first = seen.setdefault(message.message_id, entry.seq)
+        known = own_id(message)
+        if known is not None:
+            first = seen.setdefault(known, entry.seq)
             if first != entry.seq:
-                yield Finding("command-once", where, f"{message.message_id} is already in line {first}")
+                yield Finding("command-once", where, f"{known} is already in line {first}")
         if isinstance(message, Command):
             if message.correlation_id in settled:
                 yield Finding("settled-once", where, f"{message.message_id} repeats a settled command")
@@ -162,9 +163,9 @@ def _note_settled(workspace: Workspace, told: _Told, settled: Settled, entry: En
 
 
 def _note_manifest(told: _Told, entry: Entry) -> None:
-    message = entry.message
-    if isinstance(message, Event) and message.event == "system.snapshot_captured":
-        captured = (message.payload or {}).get("snapshot_id")
+    event = own_event(entry.message)
+    if event is not None and event.event == "system.snapshot_captured":
+        captured = (event.payload or {}).get("snapshot_id")
         if isinstance(captured, str):
             told.manifests.add(captured)
 

@@ -4,6 +4,7 @@ import json
 
 import msgspec
 import pytest
+from ledger_editing import Lines, edit
 
 from lorch_actors.errors import LedgerDamaged, UsageError
 from lorch_actors.protocol.documents import Index, RunStatus
@@ -36,6 +37,22 @@ def test_a_checkpoint_at_any_line_gives_the_same_run(copied, kind: str) -> None:
         assert loaded.run == whole.run
         assert loaded.position == whole.position
         assert whole.recent_ids[len(whole.recent_ids) - len(loaded.recent_ids) :] == loaded.recent_ids
+
+
+def test_only_our_own_ids_are_remembered(copied) -> None:
+    """An agent that names its message like a command of ours must not keep that from being written (SPEC §3)."""
+    workspace = copied()
+    (run_id,) = workspace.run_ids()
+    before = load_run(workspace, run_id, use_checkpoint=False).recent_ids
+
+    def imitate(lines: Lines) -> None:
+        for line in lines:
+            if line["kind"] == "event" and line["from"]["agent_type"] != "system":
+                line["message_id"] = f"sys-run_resumed:{line['message_id']}"
+
+    edit(workspace, imitate)
+
+    assert load_run(workspace, run_id, use_checkpoint=False).recent_ids == before
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", b"lorch-checkpoint 1 " + b"0" * 64 + b"\n\x80"])

@@ -215,6 +215,21 @@ def test_what_a_cli_writes_below_its_home_has_modes_of_its_own(copied) -> None:
     assert verify_workspace(workspace) == []
 
 
+def test_what_an_agent_calls_itself_system_says_nothing(copied) -> None:
+    """Ledgers may hold such events; a snapshot that was never captured is not looked for."""
+    workspace = copied()
+
+    def imitate(lines: Lines) -> None:
+        answer = last(lines, "builder.completed")
+        false = {"event": "system.snapshot_captured", "payload": {"snapshot_id": "../../etc/passwd"}, "artifacts": []}
+        sign_of_life = next(at for at, line in enumerate(lines) if line["kind"] == "heartbeat")
+        lines[sign_of_life] = answer | false | {"message_id": "b-0"}
+
+    edit(workspace, imitate)
+
+    assert verify_workspace(workspace) == []
+
+
 @pytest.mark.parametrize(("check", "damage"), DAMAGES, ids=[damage.__name__ for _, damage in DAMAGES])
 def test_a_damage_is_found_by_the_check_that_is_about_it(copied, check: str, damage: Damage) -> None:
     """And by no other, so that the name says what to look at."""
