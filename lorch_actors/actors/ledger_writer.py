@@ -23,7 +23,7 @@ from lorch_actors.actors.worker_records import worker_started
 from lorch_actors.errors import FailureCode
 from lorch_actors.processes import ProcessIdentity
 from lorch_actors.protocol.messages import Entry, Event, Message, own_id
-from lorch_actors.protocol.parse import encode
+from lorch_actors.protocol.parse import decode, encode
 from lorch_actors.storage.ledger_format import Position, seal
 from lorch_actors.workflow.system import RunStarted
 
@@ -156,9 +156,13 @@ class LedgerWriter(ProcessActor):
             return
         if self._refused or self._is_repeat(message):
             return
+        try:
+            compact = append.compact if append.compact is not None else _readable(message)
+        except ValueError as error:
+            self._on_refused([f"an entry of our own cannot be written: {error}", "", "Please report this."])
+            return
         self._seq += 1
         durable = self._durable.seq if self._durable else 0
-        compact = append.compact if append.compact is not None else encode(message)
         line, self._chain = seal(compact, self._seq, durable, self._chain)
         entry = Entry(self._seq, self._chain, message, self.now_ms())
         self._waiting.append(_Waiting(entry, line, append.origin))
@@ -253,6 +257,13 @@ class LedgerWriter(ProcessActor):
         self._unsent, self._unsent_bytes, self._sync_wanted = [], 0, False
         what, where, remedy = refusal
         self.tell(MAIN, Broken(FailureCode.STORAGE_FAILED, f"{where}: {what}" if where else what, remedy))
+
+
+def _readable(message: Message) -> bytes:
+    """Return the message in bytes; raises ValueError for what no reader would take, which would be there for ever."""
+    compact = encode(message)
+    decode(compact)
+    return compact
 
 
 def _opens_a_run(message: Message) -> bool:

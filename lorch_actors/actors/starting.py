@@ -3,7 +3,7 @@
 import socket
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -13,8 +13,10 @@ from lorch_actors.actors.request import RunRequest
 from lorch_actors.errors import ConfigError, UsageError
 from lorch_actors.protocol.checksums import checksum
 from lorch_actors.protocol.configuration import Policy
+from lorch_actors.protocol.invalid import InvalidLine
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
+from lorch_actors.protocol.tasks import TaskSettings
 from lorch_actors.records.history import Loaded, newest_unfinished, next_steps
 from lorch_actors.storage import disk
 from lorch_actors.storage.atomic import write_atomic
@@ -40,7 +42,8 @@ def start_run(
                 remedy="`lorch resume` goes on with it; `lorch run --new` leaves it and starts another.",
             )
     configuration = request.configuration
-    declared = [redactor.object(_declared(task)) for task in request.tasks]
+    source = request.from_file or request.config
+    declared = [_declared(task, redactor, f"{source}, task {nth}") for nth, task in enumerate(request.tasks, start=1)]
     plan = _git_plan(workspace.root, run_id, configuration.policy)
     inline, file = _tasks(workspace, run_id, declared)
     agents: Object = {role: agent_object(configuration.agents.of(role), redactor) for role in ROLES}
@@ -73,14 +76,27 @@ def start_run(
     )
 
 
-def _declared(task: Any) -> Object:
-    """Return a task as it is declared in the ledger and stands in the inputs of its commands."""
-    declared: Object = {"id": task.id, **task.inputs}
+def _declared(task: TaskSettings, redactor: Redactor, where: str) -> Object:
+    """Return a task as it is declared in the ledger and stands in the inputs of its commands, without secrets.
+
+    Raises ConfigError for a secret in what must not be changed: ids and paths name things.
+    """
+    outputs = [output.as_object() for output in task.expected_outputs]
+    for key, value in (("id", task.id), ("expected_outputs", outputs)):
+        secret = redactor.secret_in(value)
+        if secret is not None:
+            raise ConfigError(
+                f"{key} holds the value of the variable {secret}, which counts as a secret and would be written down",
+                where=where,
+                remedy=f"Choose another {key}; or, if it is no secret, run without {secret} in the environment.",
+            )
+    try:
+        declared: Object = {"id": task.id, **redactor.object(task.inputs)}
+    except InvalidLine as error:
+        raise ConfigError(error.reason, where=where, remedy="Name them otherwise.") from None
     if task.priority:
         declared["priority"] = task.priority
-    if task.expected_outputs:
-        declared["expected_outputs"] = [output.as_object() for output in task.expected_outputs]
-    return declared
+    return declared | {"expected_outputs": outputs} if outputs else declared
 
 
 def _tasks(workspace: Workspace, run_id: str, declared: list[Object]) -> tuple[list[Object] | None, FileRef | None]:

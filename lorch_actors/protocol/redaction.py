@@ -62,9 +62,9 @@ class Redactor:
                 line = spelled.sub(lambda _, mark=mark: mark, line)  # type: ignore[misc]
         return line
 
-    def finds_in(self, text: str) -> bool:
-        """Tell whether the text contains a secret."""
-        return any(value in text for value, _ in self._secrets)
+    def secret_in(self, value: object) -> str | None:
+        """Return the name of a variable whose secret stands in some string of a JSON value, None when there is none."""
+        return next((mark[len("[redacted:") : -1] for secret, mark in self._secrets if _occurs(secret, value)), None)
 
     def object(self, value: dict[str, Any]) -> dict[str, Any]:
         """Return an object with every string in it, names of members included, without secrets.
@@ -91,9 +91,9 @@ class Redactor:
     def _member(self, name: str, value: Any) -> Any:
         if name in FREE_FIELDS:
             return self._free(value)
-        for secret, mark in self._secrets:
-            if secret in name or _occurs(secret, value):
-                raise InvalidLine(f"the secret {mark[10:-1]} stands outside of payload, inputs, fields and message")
+        secret = self.secret_in({name: value})
+        if secret is not None:
+            raise InvalidLine(f"the secret {secret} stands outside of payload, inputs, fields and message")
         return value
 
     def _free(self, value: Any) -> Any:

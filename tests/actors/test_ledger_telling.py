@@ -11,8 +11,9 @@ from lorch_actors.actors.base import ActorContext
 from lorch_actors.actors.ledger_worker import LedgerPlace
 from lorch_actors.actors.ledger_writer import LAZY_SYNC_MS, TRAIL_MS, LedgerWriter
 from lorch_actors.actors.messages import Down, Started, Stop
-from lorch_actors.actors.ring import LEDGER, Append, Appended, FlushAll, Sealed, Subscribe, Subscribed
+from lorch_actors.actors.ring import LEDGER, MAIN, Append, Appended, FlushAll, Sealed, Subscribe, Subscribed
 from lorch_actors.actors.runtime import Runtime
+from lorch_actors.storage.ledger import read_entries
 from lorch_actors.workflow.payloads import event_of
 from lorch_actors.workflow.system import RunStarted, RunStopped
 
@@ -90,6 +91,24 @@ def test_who_picks_out_what_it_hears_hears_it_first(ledger: Any, log: Probe) -> 
     append(ledger, 1)
 
     assert log.take(2) == [("picker", [1]), ("listener", [1])]
+
+
+@pytest.mark.parametrize("task_id", ["[redacted:A_KEY]-1", "\udcff"])
+def test_what_no_reader_would_take_is_not_sealed(
+    ledger: Any, log: Probe, runtime: Runtime, tmp_path: Path, task_id: str
+) -> None:
+    """A sealed line stays. The run stops instead, and can be resumed by a version that knows better."""
+    main = Probe()
+    runtime.directory.register(MAIN, main)
+    append(ledger, 1)
+    log.take(2)
+    note = RunStopped(2, "signal", "why")
+    ledger.tell(Append(event_of(note, task_id=task_id, correlation_id=RUN_ID, now_ms=0, cause=(2,))))
+    append(ledger, 3)
+
+    assert "an entry of our own cannot be written" in main.next().message
+    assert [entry.seq for entry, _ in read_entries(tmp_path / "ledger.ndjson", RUN_ID)] == [1]
+    assert log.rest() == []
 
 
 def test_who_only_follows_hears_of_it_later_and_together(ledger: Any, clock: ManualClock, log: Probe) -> None:

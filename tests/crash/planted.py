@@ -115,7 +115,7 @@ PLANTED = (
         "repeats are not dropped",
         "call",
         "lorch_actors.actors.ledger_writer:LedgerWriter._is_repeat",
-        "if message.message_id in self._seen:",
+        "if known in self._seen:",
         "if False:",
     ),
     Bug(

@@ -121,6 +121,21 @@ def test_secret_as_an_id_makes_the_message_invalid(leaky: tuple[Bench, Ended]) -
     assert [line for line in bench.ledger() if line.get("message_id", "").startswith("id-")] == []
 
 
+@pytest.mark.parametrize("task", [{"id": "PLATFORM-1"}, {"id": "T-1", "expected_outputs": [{"path": "src/PLATFORM"}]}])
+def test_a_secret_in_what_names_things_is_refused(tmp_path: Path, task: dict[str, Any]) -> None:
+    """It could neither be written down nor be replaced: the ledger would hold a name that nothing has."""
+    bench = Bench.raw(tmp_path / "w", [task])
+
+    ended = bench.run(env={"JIRA_PROJECT_KEY": "PLATFORM"})
+
+    assert ended.code == 2
+    assert "task 1: " in ended.err
+    assert "the variable JIRA_PROJECT_KEY" in ended.err
+    assert "PLATFORM" not in ended.err
+    assert bench.run_ids == []
+    assert bench.run().code in (0, 1)
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077])
 def test_modes_of_what_is_created(tmp_path: Path, umask: int) -> None:
     """Files are 0600 and directories 0700 whatever the umask; what others own keeps its mode."""

@@ -14,7 +14,7 @@ ACTOR_BUGS = tuple(
         (
             "repeats are not dropped",
             f"{ACTORS}ledger_writer:LedgerWriter._is_repeat",
-            "message.message_id in self._seen:",
+            "known in self._seen:",
             "False:",
         ),
         ("entries are told before they are synced", f"{ACTORS}ledger_worker:_end_of", "file.synced", "file._last"),
