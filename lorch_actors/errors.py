@@ -53,16 +53,17 @@ class FailureCode(StrEnum):
 class LorchError(Exception):
     """Root of all errors that are shown to a person.
 
-    what: one sentence. where: file, line, JSON path or process, when there is one. remedy: what to do next.
+    what: one sentence. where: file, line, JSON path or process, when there is one. remedy: what to do next. They can be
+    written down whatever the files are called that they name: what is not UTF-8 stands there as an escape.
     """
 
     exit_code = ExitCode.FAILED
 
     def __init__(self, what: str, *, where: str = "", remedy: str = "") -> None:
-        self.what = what
-        self.where = where
-        self.remedy = remedy
-        super().__init__(what)
+        self.what = _as_utf8(what)
+        self.where = _as_utf8(where)
+        self.remedy = _as_utf8(remedy)
+        super().__init__(self.what)
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
@@ -71,6 +72,10 @@ class LorchError(Exception):
     def __reduce__(self) -> tuple[object, ...]:
         """Cross process boundaries whole."""
         return (_rebuild, (type(self), self.what, self.where, self.remedy))
+
+
+def _as_utf8(text: str) -> str:
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _rebuild(kind: type[LorchError], what: str, where: str, remedy: str) -> LorchError:

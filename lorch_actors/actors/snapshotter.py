@@ -25,7 +25,7 @@ from lorch_actors.protocol.parse import decode, encode
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.storage import disk
 from lorch_actors.storage.artifacts import Mode, verify_artifacts
-from lorch_actors.storage.manifests import drift, manifest, read_manifest, write_manifest
+from lorch_actors.storage.manifests import drift, manifest, read_manifest, write_manifest, written_name
 from lorch_actors.storage.snapshots import capture
 from lorch_actors.storage.stat_cache import StatCache
 from lorch_actors.storage.workspace import Workspace
@@ -194,7 +194,7 @@ class SnapshotWorker(Worker):
             commit=made.commit or "",
             files=made.files,
             head=head,
-            left_out=list(made.left_out[:NOTED_MAX]),
+            left_out=[written_name(path) or path for path in made.left_out[:NOTED_MAX]],
         )
 
 
