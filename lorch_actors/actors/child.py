@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from lorch_actors.actors.base import Actor, ActorContext, Fence
 from lorch_actors.actors.messages import Crash, Reason
 from lorch_actors.actors.reactor import Timer
-from lorch_actors.errors import InterruptedRun, LorchError
+from lorch_actors.errors import FailureCode, InterruptedRun, LorchError
 
 
 class Restart(StrEnum):
@@ -67,6 +67,8 @@ def child(
 class RestartLimitExceeded(InterruptedRun):
     """A supervisor gave up: something below it failed more often than its intensity allows."""
 
+    code = FailureCode.RESTART_LIMIT
+
 
 class Mishap(InterruptedRun):
     """A child failed in a way that says nothing about its next start."""
@@ -77,7 +79,9 @@ class ActorHung(Mishap):
 
 
 class MessagePoisoned(InterruptedRun):
-    """A worker died again and again on one message."""
+    """A worker died again and again on one message. Whoever is restarted would have it delivered once more."""
+
+    code = FailureCode.POISON_MESSAGE
 
 
 class Phase(Enum):

@@ -99,6 +99,13 @@ class PoisonMessage(Struct, frozen=True):
     deaths: int
 
 
+class GaveUp(Struct, frozen=True):
+    """From a supervisor to the name it reports to: it ends, as a crash, with all that it had to keep running."""
+
+    name: str
+    reason: Crash
+
+
 class ActorRestarted(Struct, frozen=True):
     """From a supervisor to the name it reports to: an actor or its worker is up again after a failure.
 

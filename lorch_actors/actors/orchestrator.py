@@ -54,6 +54,8 @@ SWEEP_S: Final = 0.8
 CONSOLE_S: Final = 1.0
 RESUME: Final = "`lorch resume` goes on with it."
 AT_ONCE_MS: Final = 300
+REASON_MS: Final = 1_000
+"""How long the root may take to say why it ended, once nobody bears its name."""
 
 
 class SignalCame(Struct, frozen=True):
@@ -271,7 +273,7 @@ class Orchestrator:
 
 
 def _why(tree: Tree) -> LorchError:
-    reason = tree.wait(0)
+    reason = tree.wait(REASON_MS)
     if isinstance(reason, Crash) and isinstance(reason.exception, LorchError):
         error = reason.exception
         return InterruptedRun(error.what, where=error.where, remedy=error.remedy or RESUME)

@@ -69,12 +69,14 @@ class RunTree(Struct, frozen=True):
             start=opening.loaded.position if opening.loaded.position.seq else None,
         )
         stall_ms = round(policy.worker_stall_s * 1000)
-        recorder = child(RestartRecorder, RestartRecorder.NAME, run_id=run_id)
+        before = opening.loaded.run
+        nth = before.resumes + 1 if before.started else 0
+        recorder = child(RestartRecorder, RestartRecorder.NAME, run_id=run_id, nth=nth)
         ledger = child(LedgerWriter, ring.LEDGER, place=place, seen=opening.loaded.recent_ids, stall_ms=stall_ms)
         return child(
             Supervisor,
             ring.RUN_SUPERVISOR,
-            children=[recorder, ledger, around],
+            children=[ledger, recorder, around],
             strategy=Strategy.REST_FOR_ONE,
             shutdown_ms=SHUTDOWN_MS,
             start_timeout_ms=START_MS,

@@ -204,18 +204,24 @@ class Snapshotter(ProcessActor):
     def __init__(self, context: ActorContext, *, place: TreePlace, stall_ms: int = 10_000) -> None:
         super().__init__(context, create=partial(SnapshotWorker, place), stall_ms=stall_ms)
         self._place = place
+        self._asked: dict[int, str] = {}  # keys of the orders that the worker has, or is to have
 
     def on_worker_up(self, identity: ProcessIdentity) -> None:
         """Record who works from now on."""
         worker_started(self, self._place.run_id, identity)
 
     def receive(self, message: Any) -> None:
-        """Pass an order on to the worker."""
+        """Pass an order on to the worker, once: after a restart of anybody, all that is open is asked for again."""
         match message:
             case Work(order, run):
-                self.send(_as_message(order, run))
+                if order.key not in self._asked.values():
+                    self._asked[self.send(_as_message(order, run))] = order.key
             case _:
                 super().receive(message)
+
+    def on_acked(self, number: int) -> None:
+        """Take the orders off that are carried out."""
+        self._asked = {each: key for each, key in self._asked.items() if each > number}
 
     def on_reply(self, reply: Any) -> None:
         """Have the answer appended."""

@@ -4,7 +4,8 @@ Children are started in order, each after the one before it has said ``Started``
 its shutdown time, then cut off. A supervisor never waits inside a handler: every step it takes is followed by an
 answer or a deadline in its mailbox, so it always answers ``Stop``. A start that fails is tried again by a message to
 itself and counts like any restart. When there are more restarts than the intensity allows, it stops its children and
-crashes upwards with ``RestartLimitExceeded``. While it stops, nothing is restarted.
+crashes upwards with ``RestartLimitExceeded``. A message on which workers die again and again ends every supervisor
+above, since a restart would deliver it once more. While a supervisor stops, nothing is restarted.
 
 Differences from OTP: a first start that fails is tried again as well, unless it was refused in so many words (see
 ``Child.starts_again_after``); a child that hangs in its start fails after ``start_timeout_ms``; deaths of worker
@@ -13,6 +14,7 @@ to restart does not hold up the restart of another.
 """
 
 import contextlib
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -38,6 +40,7 @@ from lorch_actors.actors.messages import (
     ActorRestarted,
     Crash,
     Down,
+    GaveUp,
     PoisonMessage,
     Reason,
     RestartWorker,
@@ -71,7 +74,7 @@ class _Retry(Struct, frozen=True):
 
 
 class Supervisor(Actor):
-    """See the module. ``report_to`` is the name that is told ``ActorRestarted``, ``None`` for nobody."""
+    """See the module. ``report_to`` is the name that is told ``ActorRestarted`` and ``GaveUp``, None for nobody."""
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Supervisor(Actor):
         self._report_to = report_to
         self._ending: Reason | None = None
         self._has_replaced = False
+        self._unreported: deque[ActorRestarted | GaveUp] = deque()
         context.fence.on_cut(self._cut_children)
 
     def started(self) -> bool:
@@ -147,9 +151,9 @@ class Supervisor(Actor):
             one.failed_starts = 0
         if one.cause is not None:
             one.restarts += 1
-            if self._report_to is not None:
-                self.tell(self._report_to, ActorRestarted(one.name, one.cause, one.restarts))
+            self._unreported.append(ActorRestarted(one.name, one.cause, one.restarts))
             one.cause = None
+        self._report()
         self._advance()
 
     def _on_down(self, one: Child | None, reason: Reason) -> None:
@@ -159,6 +163,8 @@ class Supervisor(Actor):
         one.gone()
         if expected:
             self._advance()
+        elif isinstance(reason, Crash) and isinstance(reason.exception, MessagePoisoned):
+            self._end(reason)
         elif was is Phase.STARTING:
             self._on_failed_start(one, reason)
         elif one.restarts_after(reason):
@@ -218,6 +224,13 @@ class Supervisor(Actor):
                 other.cause = f"restarted with {one.name}" if other.alive and other.wanted else other.cause
         self._advance()
 
+    def _report(self) -> None:
+        """Tell what is to be told; who is to hear of it may be restarted as well, and hears of it then."""
+        while self._unreported and (
+            self._report_to is None or self.runtime.directory.tell(self._report_to, self._unreported[0])
+        ):
+            self._unreported.popleft()
+
     def _admit(self, one: Child, reason: Reason) -> bool:
         limit = f"more than {self._window.intensity} restarts in {self._window.period_ms / 1000:g} s"
         if one.failed_starts > self._window.intensity:
@@ -232,6 +245,9 @@ class Supervisor(Actor):
     def _end(self, reason: Reason) -> None:
         if self._ending is None:
             self._ending = reason
+            if isinstance(reason, Crash):
+                self._unreported.append(GaveUp(self.name, reason))
+                self._report()
             for one in self._children:
                 one.doomed = one.alive
         self._advance()

@@ -1,22 +1,21 @@
 """Raising an exception in any actor of a run under way, without a hook in the program.
 
-A `sitecustomize` on the run's PYTHONPATH remembers the running system when the orchestrator makes it, and passes what
-comes through a FIFO on to the actor of that name, as a message that no actor knows.
+What is hooked remembers the running system when the orchestrator makes it, and passes what comes through a FIFO on to
+the actor of that name, as a message that no actor knows.
 """
 
 import os
 from pathlib import Path
 
-_SITECUSTOMIZE = '''
-import importlib.abc
-import importlib.util
+from hooking import hooked
+
+_CODE = """
 import os
-import sys
 import threading
 
 
 class Unheard:
-    """What no actor expects."""
+    '''What no actor expects.'''
 
 
 def listen(runtime):
@@ -47,44 +46,20 @@ def wrapped(start):
     return start_runtime
 
 
-class Loader(importlib.abc.Loader):
-    def __init__(self, inner):
-        self.inner = inner
-
-    def create_module(self, spec):
-        return self.inner.create_module(spec)
-
-    def exec_module(self, module):
-        self.inner.exec_module(module)
-        module.start_runtime = wrapped(module.start_runtime)
-
-
-class Finder(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path, target=None):
-        if name != "lorch_actors.actors.runtime":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        spec.loader = Loader(spec.loader)
-        return spec
-
-
-sys.meta_path.insert(0, Finder())
-'''
+start_runtime = wrapped(start_runtime)
+"""
 
 
 class Raiser:
     """Makes actors of one run raise. ``env`` goes into the environment of the run."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir()
-        (directory / "sitecustomize.py").write_text(_SITECUSTOMIZE)
+        env = hooked(directory, "lorch_actors.actors.runtime", _CODE)
         self._fifo = directory / "fifo"
         os.mkfifo(self._fifo)
         # Open for both, so that neither end waits for the other, and a restarted orchestrator finds a writer.
         self._fd = os.open(self._fifo, os.O_RDWR)
-        path = os.pathsep.join(filter(None, (str(directory), os.environ.get("PYTHONPATH"))))
-        self.env = {"PYTHONPATH": path, "RAISING_FIFO": str(self._fifo)}
+        self.env = {**env, "RAISING_FIFO": str(self._fifo)}
 
     def strike(self, *actors: str) -> None:
         """Have each of these raise at its next turn."""
