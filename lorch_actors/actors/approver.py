@@ -26,6 +26,7 @@ from lorch_actors.actors.ring import (
 )
 from lorch_actors.actors.terminal import Terminal, verdict_of
 from lorch_actors.errors import FailureCode, StorageError
+from lorch_actors.protocol.ids import shown_approval_id
 from lorch_actors.protocol.messages import Entry, Event, own_event
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.protocol.times import to_timestamp
@@ -139,7 +140,7 @@ class Approver(Actor):
         if self._terminal is None or order is None or order.approval_id == self._asked_for:
             return
         self._leave_terminal()
-        if self._terminal.ask(f"[lorch] {order.approval_id}: allow it? y or n, and Enter"):
+        if self._terminal.ask(f"[lorch] {shown_approval_id(order.approval_id)}: allow it? y or n, and Enter"):
             self._asked_for = order.approval_id
             self.runtime.reactor.watch_read(self._terminal.fd, self._on_typed, self.name)
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from lorch_actors.cli.output import one_line, visible
 from lorch_actors.cli.run_documents import ApprovalLine, LimitLine, PendingBody
+from lorch_actors.protocol.ids import shown_approval_id
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.workflow.accounts import account_of, limit_of, wait_ms
 from lorch_actors.workflow.state import LOOP_ROLES, Limit, Moment, Pending, Run
@@ -71,9 +72,8 @@ def approval_text(approval: ApprovalLine) -> str:
 
     given = json.dumps(approval.input, ensure_ascii=False, indent=2) if approval.input else ""
     words = f" ({visible(approval.message)})" if approval.message else ""
-    return (
-        f"{approval.approval_id}: {approval.agent} asks for {visible(approval.tool)}{words} {visible(given)}".rstrip()
-    )
+    name = shown_approval_id(approval.approval_id)
+    return f"{name}: {approval.agent} asks for {visible(approval.tool)}{words} {visible(given)}".rstrip()
 
 
 def limit_lines(run: Run, now_ms: int) -> list[LimitLine]:
@@ -115,7 +115,7 @@ def countdown(seconds: float) -> str:
 
 def asking_text(approval: ApprovalLine) -> list[str]:
     """Return a request for people, and how to answer it."""
-    name = approval.approval_id
+    name = shown_approval_id(approval.approval_id)
     if not approval.waiting:
         how = "will ask again when its command is sent again; an answer counts until then"
     else:

@@ -39,6 +39,16 @@ def snapshot_id(digest: bytes) -> str:
     return f"snap-{digest.hex()[:12]}"
 
 
+def approval_id(cause: str) -> str:
+    """Return the id of a request for leave: too long for two to be made alike, since an answer counts for all such."""
+    return f"ap-{hashlib.sha256(cause.encode()).hexdigest()[:32]}"
+
+
+def shown_approval_id(approval: str) -> str:
+    """Return as much of a request's id as people are shown and type, which most often means one request."""
+    return approval[: len("ap-") + 8]
+
+
 def check_task_id(text: str) -> str:
     """Return the task id as it is. Raises UsageError if it could not become a path."""
     if _TASK_ID.search(text) is None:

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from lorch_actors.errors import FailureCode
 from lorch_actors.protocol.canonical import canonical
+from lorch_actors.protocol.ids import approval_id
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, Entry, Event, Object, Text
 from lorch_actors.protocol.times import from_timestamp, to_timestamp
 from lorch_actors.workflow.orders import Append, AskOperator, Decision, Order
@@ -75,7 +76,7 @@ def requested(pending: Pending, event: Event, entry: Entry) -> Pending:
     same = hashlib.sha256(text).hexdigest()
     nth = pending.asked.get(same, 0) + 1
     approval = Approval(
-        approval_id=f"ap-{hashlib.sha256(f'{same}:{nth}'.encode()).hexdigest()[:8]}",
+        approval_id=approval_id(f"{same}:{nth}"),
         request_id=asked.request_id,
         agent_id=pending.delivered_to,
         event_seq=entry.seq,

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from lorch_actors.protocol.ids import shown_approval_id
 from lorch_actors.protocol.messages import AgentType, Artifact, Command, Entry, Event, Heartbeat, Log, LogLevel, Object
 
 TEXT_MAX_CHARS: Final = 400
@@ -191,14 +192,15 @@ def _run_resumed(event: Event, note: Object) -> str:
 
 
 def _approval_requested(_event: Event, note: Object) -> str:
-    name = _word(note, "approval_id")
+    name = shown_approval_id(_word(note, "approval_id"))
     return f"{name}: `lorch approve {name}` or `lorch deny {name}`; denied at {_word(note, 'expires_at')}"
 
 
 def _approval_answered(_event: Event, note: Object) -> str:
     said = "allowed" if note.get("decision") == "allow" else "denied"
     reason = _word(note, "reason")
-    return f"{_word(note, 'approval_id')} {said} by {_word(note, 'by')}{f': {reason}' if reason else ''}"
+    name = shown_approval_id(_word(note, "approval_id"))
+    return f"{name} {said} by {_word(note, 'by')}{f': {reason}' if reason else ''}"
 
 
 def _word(note: dict[str, Any], key: str) -> str:
