@@ -42,10 +42,9 @@ def give(path: Path, answer: Answer) -> bool:
 
 def read(path: Path) -> Answer | None:
     """Return the answer in a file, None if there is none or it is none."""
-    content = disk.read_file(path, ANSWER_MAX_BYTES)
     try:
-        return msgspec.json.decode(content or b"", type=Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.json.decode(disk.read_file(path, ANSWER_MAX_BYTES) or b"", type=Answer)
+    except (StorageError, msgspec.MsgspecError, UnicodeDecodeError):
         return None
 
 

@@ -49,9 +49,13 @@ def test_what_is_no_answer_reads_as_none(tmp_path: Path):
     """Whatever somebody put there by hand."""
     path = tmp_path / "ap-1.json"
     assert approvals.read(path) is None
-    for content in (b"", b"{", b"\xff", b'{"decision": "perhaps"}'):
+    for content in (b"", b"{", b"\xff", b'{"decision": "perhaps"}', bytes(approvals.ANSWER_MAX_BYTES + 1)):
         path.write_bytes(content)
         assert approvals.read(path) is None
+    path.unlink()
+    path.mkdir()
+    assert approvals.read(path) is None
+    approvals.remove_all(tmp_path, "run-1")
 
 
 def test_at_its_end_a_run_takes_its_own_answers_away(tmp_path: Path):
