@@ -96,6 +96,7 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
         delivered_ms=entry.heard_ms,
         answer=None,
         loss=None,
+        counted=False,
     )
     task = replace(task, pending=pending, stage=STAGE_OF[command.action], attempts=task.attempts + 1)
     return budget.sent(replace(with_task(run, task), last_command_id=command.message_id))
@@ -112,11 +113,13 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     if pending.answer is None and (terminal or event.event == "artifact.produced"):
         pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], event.message_id))
     run = replace(run, last_event_id=event.message_id)
+    if terminal and pending.answer is None and not pending.counted:
+        run = budget.told(run, event, pending.event_ids)  # also what comes too late has been paid for
+        pending = replace(pending, counted=True)
     if event.event == "approval.requested" and pending.answer is None and pending.loss is None:
         pending = approvals.requested(pending, event, entry)
     if not terminal or pending.answer is not None or pending.loss is not None:
         return run if pending is task.pending else with_task(run, replace(task, pending=pending))
-    run = budget.told(run, event, pending.event_ids)
     found = objection(event, pending.command, strict_version=run.policy.strict_version_pinning)
     if event.event == "error":
         # who is asked to go may well complain about it

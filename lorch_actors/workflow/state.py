@@ -148,7 +148,8 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     deliveries: how often it stands in the ledger. delivered_to: the incarnation that has it now. delivered_ms: since
     when its deadline counts, on the steady clock. attempt: attempts used up. waits, waited_ms: number and sum of the
     waits its agents asked for. deaths: unclean ends of the orchestrator while an agent had it, without any event of
-    that agent. loss: what became of the latest delivery, until it is decided what to do about it.
+    that agent. loss: what became of the latest delivery, until it is decided what to do about it. counted: what that
+    delivery has cost was told and is counted.
 
     approvals: what was asked for and not answered, by id; also by processes that are gone. asked: how often the same
     was asked for in this delivery. decided: what a person has allowed and denied. paused_at_ms: since when the clock
@@ -165,6 +166,7 @@ class Pending(Struct, frozen=True, omit_defaults=True):
     deaths: int = 0
     answer: Answer | None = None
     loss: Loss | None = None
+    counted: bool = False
     event_ids: tuple[str, ...] = ()
     approvals: dict[str, Approval] = field(default_factory=dict)
     asked: dict[str, int] = field(default_factory=dict)

@@ -144,6 +144,22 @@ def test_a_second_terminal_event_costs_nothing():
     assert spent(world)[0] == 0.75
 
 
+def test_an_answer_that_comes_too_late_has_been_paid_for():
+    """Once: its repeat, which names it, and what else is said in that delivery cost nothing."""
+    late = Say("builder.completed", payload={**PASS.payload, **DEAR})
+    world = spending(playing(implement=[()]), budget={"usd": 100}, tasks=TWO[:1])
+    world.play_until(lambda w: w.events("system.command_timed_out"))
+    command = world.commands()[-1]
+    for _ in range(2):
+        world.agent_says("builder", late, command)
+    assert spent(world)[::3] == (0.75, 1)
+    told = [entry.message for entry in world.entries if getattr(entry.message, "event", "") == "builder.completed"]
+    world.script = playing(implement=[costing(PASS, cost_usd=0.75, told_by=told[0].message_id)])
+    world.play()
+
+    assert (world.run.status, spent(world)[::3]) == (RunStatus.COMPLETED, (0.75, 2))
+
+
 @pytest.mark.parametrize(("is_heard", "usd"), [(True, 0.75), (False, 1.5)])
 def test_an_answer_that_is_repeated_costs_nothing_anew(is_heard, usd):
     """Unless the one that told it first was never heard: then it is counted now."""
