@@ -12,6 +12,7 @@ from lorch_actors.actors.request import RunRequest
 from lorch_actors.actors.starting import start_run
 from lorch_actors.errors import ConfigError, ExitCode, FailureCode, UsageError
 from lorch_actors.guardian.link import GuardianLink
+from lorch_actors.processes import ProcessIdentity
 from lorch_actors.processes.watermark import watermarked
 from lorch_actors.protocol.configuration import AgentSettings, Configuration, with_amounts
 from lorch_actors.protocol.documents import RunStatus
@@ -82,12 +83,14 @@ def _resumed(
     redactor: Redactor,
 ) -> Opening | Settled:
     run = loaded.run
-    over = _over(request, link, run)
+    # What the command asks for the moment was done with the first opening: the guardian goes on with no more than that.
+    goes_on = run.process is not None and ProcessIdentity(*msgspec.structs.astuple(run.process)) in link.predecessors
+    over = _over(request, run, goes_on=goes_on)
     if over is not None:
         return over
     if request.if_unfinished and not request.budget and _needs_somebody(run):
         return Settled(ExitCode.DONE, "", run)
-    if request.strict_drift:
+    if request.strict_drift and not goes_on:
         _refuse_drift(workspace, run)
     changes = _changes(run, request.configuration, redactor)
     note = RunResumed(
@@ -96,8 +99,8 @@ def _resumed(
         retry_failed=request.retry_failed,
         config_changes=changes,
         budget=_new_budget(run, request),
-        no_wait=request.no_wait,
-        at_once=link.start > 0,
+        no_wait=request.no_wait and not goes_on,
+        at_once=goes_on,
         process=process,
     )
     snapshot = run.snapshot_settings
@@ -129,14 +132,14 @@ def _new_budget(run: Run, request: RunRequest) -> Object | None:
     return found
 
 
-def _over(request: RunRequest, link: GuardianLink, run: Run) -> Settled | None:
+def _over(request: RunRequest, run: Run, *, goes_on: bool) -> Settled | None:
     """Return what to say of a run that is over, None if it can go on."""
     if run.status is RunStatus.RUNNING:
         return None
     if run.status is RunStatus.COMPLETED:
         message = "" if request.if_unfinished else f"run {run.run_id} is completed; there is nothing to resume"
         return Settled(ExitCode.DONE, message, run)
-    if link.start > 0:
+    if goes_on:
         return Settled(ExitCode.FAILED, "", run)
     if request.retry_failed and run.status is RunStatus.FAILED:
         return None
@@ -214,7 +217,7 @@ def _refuse_drift(workspace: Workspace, run: Run) -> None:
 def end_leftovers(run: Run, other_run_id: str | None) -> None:
     """End what dead orchestrators left: what lives with a run's marker or watermark, or by the ledger."""
     run_ids: set[str] = {each for each in (run.run_id, other_run_id) if each}
-    recorded = [processes.ProcessIdentity(*msgspec.structs.astuple(ref)) for ref in run.processes.values()]
+    recorded = [ProcessIdentity(*msgspec.structs.astuple(ref)) for ref in run.processes.values()]
 
     own = os.getpid()
 

@@ -1,8 +1,11 @@
 """What guardian and orchestrator know of each other: a pipe for signs of life, and a pidfd in return."""
 
 import os
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Final, NamedTuple
+
+from lorch_actors.processes import ProcessIdentity
 
 _BEAT: Final = b"."
 _SETTLED: Final = b"s"
@@ -13,15 +16,24 @@ class GuardianLink:
     """What an orchestrator knows of the guardian above it.
 
     run_id: chosen by the guardian; None for `resume`. start: 0 for the first orchestrator, one more each time it had
-    to be started again. workspace: absolute path. pidfd: becomes readable when the guardian dies. beat_fd: where signs
-    of life go, a pipe that does not block.
+    to be started again. predecessors: those that this guardian started before. workspace: absolute path. pidfd:
+    becomes readable when the guardian dies. beat_fd: where signs of life go, a pipe that does not block.
     """
 
     def __init__(
-        self, *, run_id: str | None, start: int, workspace: str, guardian_pid: int, pidfd: int, beat_fd: int
+        self,
+        *,
+        run_id: str | None,
+        start: int,
+        predecessors: Collection[ProcessIdentity],
+        workspace: str,
+        guardian_pid: int,
+        pidfd: int,
+        beat_fd: int,
     ) -> None:
         self.run_id = run_id
         self.start = start
+        self.predecessors = predecessors
         self.workspace = workspace
         self.guardian_pid = guardian_pid
         self.pidfd = pidfd

@@ -28,6 +28,7 @@ RUN_ID_VARIABLE: Final = "LORCH_RUN_ID"
 UNCAUGHT: Final = 70
 """How an orchestrator ends that raised an exception nobody expected (EX_SOFTWARE of sysexits(3))."""
 
+_REMEMBERED: Final = 1000
 _PASSED_ON: Final = frozenset(ExitCode)
 _RESUMABLE: Final = "`lorch resume` continues the run."
 
@@ -74,6 +75,7 @@ class _Guardian:
         self._limits = order.limits
         self._lock = lock
         self._starts = 0
+        self._started: deque[processes.ProcessIdentity] = deque(maxlen=_REMEMBERED)
         self._restarts: deque[float] = deque()
         self._stop_asked = False
         self._stalled = False
@@ -130,6 +132,9 @@ class _Guardian:
                 self._become_orchestrator(guardian_pid, beat_fd, waiting)
             self._lock.tell(orchestrator_pid=pid, start=self._starts)
             self._starts += 1
+            identity = processes.identify(pid)
+            if identity is not None:
+                self._started.append(identity)
             orchestrator = _Orchestrator(pid, os.pidfd_open(pid), beats)
             self._pass_signals_on(orchestrator, heard_already=False)
         except OSError:
@@ -156,6 +161,7 @@ class _Guardian:
             link = GuardianLink(
                 run_id=self._order.run_id,
                 start=self._starts,
+                predecessors=tuple(self._started),
                 workspace=self._order.workspace,
                 guardian_pid=guardian_pid,
                 pidfd=pidfd,

@@ -328,6 +328,22 @@ def test_what_nobody_claimed_to_have_changed_is_told_and_refused_when_asked(tmp_
     check_completed(there, run_id, ONE)
 
 
+def test_drift_that_came_after_the_command_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    """As long as the guardian lives, no death below it needs anybody's hand."""
+    there = Bench(tmp_path / "w", {"builder": responding(implement={"delay_ms": 1000, "events": [PASSED]})})
+    run_id = crashed(there, "implement")
+
+    running = there.start("resume", "--strict-drift")
+    running.until(r"\] implement \(task: T-1")
+    (there.root / "src" / "half.py").write_text("def half(")
+    running.signal("orchestrator", signal.SIGKILL)
+    ended = running.wait()
+
+    assert ended.code == 0, ended
+    assert len(there.events("system.run_resumed")) == 2
+    check_completed(there, run_id, ONE)
+
+
 @pytest.mark.long
 def test_a_completed_run_is_called_so(tmp_path: Path) -> None:
     """With exit code 0; and for cron, nothing unfinished is not a word."""
