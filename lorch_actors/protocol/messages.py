@@ -167,6 +167,11 @@ class Artifact(_Part, frozen=True):
     sha256: Checksum
     size: Count
 
+    @property
+    def place(self) -> str:
+        """The path, the same however it is spelled: without ``.`` and doubled slashes."""
+        return "/".join(name for name in self.path.split("/") if name not in {"", "."})
+
 
 class Stats(_Part, frozen=True):
     """Load of an agent process: percent of one core, bytes of resident memory."""

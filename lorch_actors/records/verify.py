@@ -158,7 +158,7 @@ def _note_settled(workspace: Workspace, told: _Told, settled: Settled, entry: En
     expected = receipt(settled, declared, entry.seq, entry.chain)
     told.receipts[workspace.receipt(settled.task_id, settled.step)] = msgspec.json.encode(expected)
     for artifact in settled.event.artifacts or ():
-        told.claims[artifact.path] = artifact
+        told.claims[artifact.place] = artifact
     assert is_terminal(settled.event)
 
 

@@ -163,7 +163,7 @@ def _settle(run: Run, settled_at: str) -> Run:
     event, command = pending.answer.event, pending.command
     role = ROLE_OF_ACTION[command.action]
     settled = Settled(task.task_id, task.next_step, command, event, pending.event_ids, settled_at)
-    claims = {**task.claims, **{artifact.path: artifact for artifact in event.artifacts or ()}}
+    claims = {**task.claims, **{artifact.place: artifact for artifact in event.artifacts or ()}}
     task = replace(task, pending=None, next_step=task.next_step + 1, claims=claims, last_key=command.idempotency_key)
     task = next_after(task, event, test_rounds=run.policy.test_rounds, max_rounds=run.policy.max_rounds)
     if task.step is not None:

@@ -166,3 +166,11 @@ def test_an_unreadable_file_fails_the_task_with_its_name():
     assert world.failure("T-1") == "snapshot_failed"
     assert "src/secret.txt" in world.run.tasks["T-1"].failure.message
     assert world.run.tasks["T-2"].status == "completed"
+
+
+def test_two_spellings_of_a_path_are_one_claim():
+    """The later one counts, for drift and for `verify`."""
+    builder = [Say("builder.completed", None, PASS.payload, artifacts=("./src/a.py", "src//b.py"))]
+    world = World(playing(implement=builder)).start().play_until(lambda w: w.run.settled_count == 1)
+
+    assert list(world.run.task.claims) == ["src/a.py", "src/b.py"]
