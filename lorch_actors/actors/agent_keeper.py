@@ -3,6 +3,7 @@
 What is said to the process and heard from it is the business of the agent actor, which is built on this.
 """
 
+import errno
 from collections.abc import Callable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -28,6 +29,10 @@ from lorch_actors.workflow.system import AgentExited, AgentHung, AgentLost, Agen
 
 DRAIN_MS: Final = 2000
 GRACE_MS: Final = 2000
+NO_ROOM: Final = frozenset(
+    {errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ETXTBSY}
+)
+"""What a start may meet that says nothing of the next one."""
 
 
 class Part(Struct, frozen=True):
@@ -137,7 +142,7 @@ class ProcessKeeper(Actor):
                 part.cmd, workspace=str(part.workspace), env=part.env, agent_id=agent_id, owner=self.name
             )
         except (OSError, ValueError) as error:
-            self._append_note(AgentStartFailed(part.role, agent_id, _unstartable(part, error)), agent_id)
+            self._append_note(_unstartable(part, agent_id, error), agent_id)
             return
         self._process = process
         self._phase = Phase.UP
@@ -309,10 +314,14 @@ class ProcessKeeper(Actor):
             self._cancel(what)
 
 
-def _unstartable(part: Part, error: Exception) -> str:
+def _unstartable(part: Part, agent_id: str, error: Exception) -> AgentStartFailed:
     name = part.cmd[0] if part.cmd else ""
     reason = getattr(error, "strerror", None) or str(error)
-    return (
+    if getattr(error, "errno", None) in NO_ROOM:
+        message = f"the machine has no room to start the {part.role}: {reason}"
+        return AgentStartFailed(part.role, agent_id, message, transient=True)
+    message = (
         f"the command of the {part.role} cannot be executed: {name!r}: {reason}; "
         f"correct agents.{part.role}.cmd in lorch.json, `lorch doctor` checks it"
     )
+    return AgentStartFailed(part.role, agent_id, message)

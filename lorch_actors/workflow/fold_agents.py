@@ -55,9 +55,12 @@ def _with_process(run: Run, name: str, process: ProcessRef | None) -> Run:
 
 def _agent_start_failed(run: Run, note: AgentStartFailed, _told: Told) -> Run:
     role = note.agent_type
-    broken = FailureNote(FailureCode.AGENT_NOT_STARTABLE, note.message, role)
     before = run.agent(role)
-    return with_agent(run, role, replace(before, up=None, starts=before.starts + 1, broken=broken))
+    agent = replace(before, up=None, starts=before.starts + 1)
+    if note.transient:
+        return with_agent(run, role, replace(agent, loss=Loss(FailureCode.AGENT_NOT_STARTABLE, note.message)))
+    broken = FailureNote(FailureCode.AGENT_NOT_STARTABLE, note.message, role)
+    return with_agent(run, role, replace(agent, broken=broken))
 
 
 def _agent_exited(run: Run, note: AgentExited, _told: Told) -> Run:

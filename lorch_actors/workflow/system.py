@@ -133,12 +133,13 @@ class AgentStarted(Payload, frozen=True, omit_defaults=True):
 
 
 class AgentStartFailed(Payload, frozen=True, omit_defaults=True):
-    """The agent's command cannot be executed."""
+    """The agent's process was not started. transient: it is the machine that had no room for it, not the command."""
 
     name: ClassVar[str] = "agent_start_failed"
     agent_type: AgentRole
     agent_id: str
     message: str
+    transient: bool = False
 
 
 class AgentExited(Payload, frozen=True, omit_defaults=True):

@@ -1,5 +1,6 @@
 """The agent actor: what it records of the processes it keeps."""
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -75,6 +76,31 @@ def test_no_process_is_started_before_the_loss_of_the_last_is_recorded(keeping: 
     keeping.stop(ref)
 
     assert noted == ["system.agent_lost", "system.agent_started"]
+
+
+@pytest.mark.parametrize(
+    ("error", "is_transient"),
+    [(OSError(errno.EAGAIN, "again"), True), (OSError(errno.ENOENT, "none"), False), (ValueError("NUL"), False)],
+)
+def test_a_start_that_fails_tells_whether_the_next_one_might_not(
+    keeping: Keeping, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, error: Exception, *, is_transient: bool
+) -> None:
+    """What the machine has no room for is not the command's fault."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(runtime.agents, "start", refuse)
+    ref = keeping.start()
+    ref.tell(UP)
+    keeping.up()
+    ref.tell(StartAgent("builder", 0))
+    noted = keeping.noted()
+    keeping.stop(ref)
+
+    assert noted.event == "system.agent_start_failed"
+    assert noted.payload.get("transient", False) is is_transient
+    assert ("lorch.json" in noted.payload["message"]) is not is_transient
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from lorch_actors.actors.resuming import open_run
 from lorch_actors.actors.run_tree import RunTree
 from lorch_actors.actors.tree import Tree, start_tree
 from lorch_actors.errors import StorageError
+from lorch_actors.processes import ProcessIdentity
 from lorch_actors.protocol.configuration import parse_configuration
 from lorch_actors.protocol.times import to_timestamp
 from lorch_actors.records.rebuild import complete, complete_finished, transcript_of
@@ -85,6 +86,9 @@ def _request() -> RunRequest:
     return RunRequest(ROOT, ROOT / "lorch.json", chosen, tasks=chosen.tasks, run_id=RUN_ID, quiet=True)
 
 
+BOOT = "simulated-boot"
+
+
 class _Link:
     """Stands in for the pipe to a guardian."""
 
@@ -95,6 +99,7 @@ class _Link:
 
     def __init__(self, start: int) -> None:
         self.start = start
+        self.predecessors = tuple(ProcessIdentity(BOOT, nth + 1, nth + 1) for nth in range(start))
 
     def beat(self) -> None:
         pass
@@ -117,7 +122,7 @@ def _opening(start: int, process: ProcessRef, now_ms: int) -> Opening | Settled:
 @cache
 def _first_opening() -> Opening:
     with simulated(SimulatedDisk(DIRECTORIES)):
-        opening = _opening(0, ProcessRef("simulated-boot", 1, 1), START_MS)
+        opening = _opening(0, ProcessRef(BOOT, 1, 1), START_MS)
     assert isinstance(opening, Opening)
     return opening
 
@@ -291,7 +296,7 @@ class World:
         self.faults.new_orchestrator()
         self.oracle.new_orchestrator(nth)
         self._begin_scheduler(nth)
-        process = ProcessRef("simulated-boot", nth + 1, nth + 1)
+        process = ProcessRef(BOOT, nth + 1, nth + 1)
         opening = _first_opening() if self.disk.content(self._ledger) is None else self._open(nth, process)
         if isinstance(opening, Settled):
             assert opening.run is not None

@@ -68,6 +68,7 @@ class World(Looking):
     git: GitPlan = field(default_factory=GitPlan)
     on_failure: str = "continue"
     broken: frozenset[str] = frozenset()
+    no_room: int = 0  # so many starts fail because of the machine
     git_answers: list[str] = field(default_factory=list)  # "" is success, else why it failed; then all goes well
     snapshot_answers: list[str] = field(default_factory=list)
     verdicts: list[str] = field(default_factory=list)
@@ -256,6 +257,10 @@ class World(Looking):
         name = f"{order.role}-{next(FRESH):08x}"
         if order.role in self.broken:
             self.system(AgentStartFailed(order.role, name, "no such command: frobnicate"), name)
+            return
+        if self.no_room > 0:
+            self.no_room -= 1
+            self.system(AgentStartFailed(order.role, name, "no room", transient=True), name)
             return
         assert order.role not in self.alive, "two processes of one role"
         self.alive[order.role] = name

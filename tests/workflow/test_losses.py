@@ -304,6 +304,18 @@ def test_an_agent_that_cannot_be_started_fails_the_task_at_once():
     assert "frobnicate" in world.run.tasks["T-1"].failure.message
 
 
+def test_a_machine_without_room_is_asked_again_later():
+    """It says nothing of the command: with backoff, without an attempt, and within the bound of restarts."""
+    world = played(no_room=3)
+    without_end = played(no_room=1000)
+
+    assert world.run.status == RunStatus.COMPLETED
+    assert [note["code"] for note in world.payloads("system.retry_scheduled")] == ["agent_not_startable"] * 3
+    assert {command.retry.attempt for command in world.commands()} == {0}
+    assert (without_end.failure(), without_end.commands()) == ("agent_restart_limit", [])
+    assert "no room" in without_end.run.tasks["T-1"].failure.message
+
+
 def test_what_is_said_after_a_task_was_given_up_changes_nothing():
     """A late answer does not settle a step of a task whose fate is decided."""
     world = World(playing(implement=[()])).start().play_until(lambda w: w.commands())
