@@ -181,6 +181,7 @@ class AgentActor(ProcessKeeper):
                     self._in_flight += 1
                     self.tell(LEDGER, Append(heard.message, heard.compact, self.name, heard.urgent))
                 else:
+                    is_alive |= not heard.bad
                     self._note(heard.note)
                     self._bad_lines += heard.bad
         if self._bad_lines > self._part.policy.max_bad_lines and self._phase is Phase.UP:

@@ -40,7 +40,7 @@ class ToLedger(Struct, frozen=True):
 
 
 class ToLog(Struct, frozen=True):
-    """Keep this in the agent's log. ``bad``: it counts against policy.max_bad_lines."""
+    """Keep this in the agent's log. ``bad``: it counts against policy.max_bad_lines; else it is a sign of life."""
 
     note: dict[str, Any]
     bad: bool = False
@@ -52,8 +52,9 @@ Heard = ToLedger | ToLog
 class Listener(Struct):
     """Judges the lines of one incarnation.
 
-    command: what it was last given. answered: it has sent a terminal event for it. events: how many others so far;
-    overflow: how many of them went to the log only.
+    command: what it was last given. answered: it has sent a terminal event for it. events, remarks: how many other
+    events about it so far, and how much else: signs of life, remarks for people, what is not acted on. Of either, what
+    is more than ``max_events`` goes to the log only, so that no agent fills the ledger, whether it has work or not.
     """
 
     role: AgentRole
@@ -63,14 +64,14 @@ class Listener(Struct):
     command: Command | None = None
     answered: bool = False
     events: int = 0
-    overflow: int = 0
+    remarks: int = 0
 
     def give(self, command: Command) -> None:
         """Note that this command goes to the agent now."""
         self.command = command
         self.answered = False
         self.events = 0
-        self.overflow = 0
+        self.remarks = 0
 
     def hear(self, line: bytes | OversizeLine, now_ms: int) -> list[Heard]:
         """Return what becomes of a line of standard output. ``now_ms``: since the epoch."""
@@ -84,10 +85,10 @@ class Listener(Struct):
         match message:
             case Heartbeat():
                 if message.agent.agent_type == self.role:
-                    return [ToLedger(message, compact, urgent=False)]
+                    return [self._remark(message, compact)]
                 return [self._foreign(message, f"a heartbeat of the {message.agent.agent_type}", now_ms)]
             case Log():
-                return [ToLedger(message, compact, urgent=False)]
+                return [self._remark(message, compact)]
             case Event():
                 return self._event(message, compact, now_ms)
             case _:
@@ -110,9 +111,14 @@ class Listener(Struct):
             return [self._foreign(event, problem, now_ms) if problem else ToLedger(event, compact, urgent=True)]
         self.events += 1
         if self.events > self.max_events:
-            self.overflow += 1
-            return [ToLog({"stream": "stdout", "reason": "policy.max_events_per_command", "line": compact.decode()})]
+            return [_one_too_many(compact)]
         return [ToLedger(event, compact, urgent=event.event != "builder.progress")]
+
+    def _remark(self, message: Message, compact: bytes | None) -> Heard:
+        self.remarks += 1
+        if self.remarks > self.max_events:
+            return _one_too_many(compact if compact is not None else encode(message))
+        return ToLedger(message, compact, urgent=False)
 
     def _invalid(self, line: bytes, error: InvalidLine, now_ms: int) -> list[Heard]:
         heard: list[Heard] = [ToLog(self._quoted(line, error.reason), bad=True)]
@@ -135,12 +141,16 @@ class Listener(Struct):
             fields=fields,
             timestamp=to_timestamp(now_ms),
         )
-        return ToLedger(note, None, urgent=False)
+        return self._remark(note, None)
 
     def _quoted(self, line: bytes, reason: str) -> dict[str, Any]:
         text = self.redactor.bytes(line).decode("utf-8", "replace")
         note: dict[str, Any] = {"stream": "stdout", "reason": reason, "line": text[:KEPT_MAX_CHARS]}
         return note if len(text) <= KEPT_MAX_CHARS else note | {"size_bytes": len(line)}
+
+
+def _one_too_many(compact: bytes) -> ToLog:
+    return ToLog({"stream": "stdout", "reason": "policy.max_events_per_command", "line": compact.decode()})
 
 
 def invalid_event(command: Command, reason: str, now_ms: int) -> Event:

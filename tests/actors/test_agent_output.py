@@ -69,6 +69,9 @@ def heartbeat(role: str = "builder") -> bytes:
     return json.dumps({"kind": "heartbeat", "agent": agent, **rest}).encode()
 
 
+LOG = b'{"kind":"log","level":"info","message":"m","timestamp":"2026-01-01T00:00:00Z"}'
+
+
 def only(heard: list[ToLedger | ToLog]) -> Any:
     """Return the one thing that became of a line."""
     (one,) = heard
@@ -184,7 +187,6 @@ def test_events_past_the_limit_go_to_the_log(listener: Listener) -> None:
     heard = [only(listener.hear(progress(), NOW_MS)) for _ in range(5)]
 
     assert [type(one) for one in heard] == [ToLedger] * 3 + [ToLog] * 2
-    assert listener.overflow == 2
     assert isinstance(only(listener.hear(event(), NOW_MS)), ToLedger)
     listener.give(command(correlation_id="c-2"))
     assert isinstance(only(listener.hear(progress(correlation_id="c-2"), NOW_MS)), ToLedger)
@@ -248,3 +250,21 @@ def test_requests_for_leave_are_heard_past_the_limit_of_events(listener: Listene
     heard = [only(listener.hear(asked, NOW_MS)) for _ in range(5)]
 
     assert [(one.message.event, one.urgent) for one in heard] == [("approval.requested", True)] * 5
+
+
+@pytest.mark.parametrize(
+    "line",
+    [heartbeat(), heartbeat("reviewer"), progress(correlation_id="c-0"), LOG],
+    ids=["alive", "other", "old", "log"],
+)
+def test_an_agent_without_work_does_not_fill_the_ledger(line: bytes) -> None:
+    """The same bound holds for what is about no command; the next command begins anew."""
+    new = Listener(role="builder", redactor=REDACTOR, any_checksum=False, max_events=3)
+    heard = [only(new.hear(line, NOW_MS)) for _ in range(5)]
+    new.give(command())
+    again = only(new.hear(line, NOW_MS))
+
+    assert [type(one) for one in (*heard, again)] == [*3 * [ToLedger], *2 * [ToLog], ToLedger]
+    assert heard[3].note["reason"] == "policy.max_events_per_command"
+    assert not heard[3].bad
+    assert isinstance(only(new.hear(event(), NOW_MS)), ToLedger)
