@@ -24,6 +24,7 @@ from lorch_actors.workflow.judging import next_after, objection
 from lorch_actors.workflow.payloads import Payload, payload_of
 from lorch_actors.workflow.state import (
     RECEIPT_EVENTS_MAX,
+    RECEIPT_ID_MAX_CHARS,
     STAGE_OF,
     Answer,
     Loss,
@@ -111,7 +112,8 @@ def _fold_agent_event(run: Run, entry: Entry, event: Event) -> Run:
     if pending.deaths:
         pending = replace(pending, deaths=0)
     if pending.answer is None and (terminal or event.event == "artifact.produced"):
-        pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], event.message_id))
+        known = event.message_id[:RECEIPT_ID_MAX_CHARS]
+        pending = replace(pending, event_ids=(*pending.event_ids[-RECEIPT_EVENTS_MAX + 1 :], known))
     run = replace(run, last_event_id=event.message_id)
     if terminal and pending.answer is None and not pending.counted:
         run = budget.told(run, event, pending.event_ids)  # also what comes too late has been paid for

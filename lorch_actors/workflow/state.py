@@ -16,6 +16,8 @@ from lorch_actors.workflow.parts import FailureNote, FileRef, GitPlan, ProcessRe
 
 LOOP_ROLES: Final[tuple[AgentRole, ...]] = ("builder", "reviewer", "spec_maintainer")
 RECEIPT_EVENTS_MAX: Final = 1000
+RECEIPT_ID_MAX_CHARS: Final = 256
+"""So many events a command, the last ones, and so much of their ids are kept: an agent chooses both."""
 
 
 STAGE_OF: Final = {

@@ -118,12 +118,12 @@ class World(Looking):
             )
         )
 
-    def agent_says(self, role: str, say: Say, command: Command | None) -> Entry | None:
-        """Append an event of an agent about that command."""
+    def agent_says(self, role: str, say: Say, command: Command | None, message_id: str = "") -> Entry | None:
+        """Append an event of an agent about that command, under an id of its own unless one is given."""
         artifacts = [Artifact(path, "sha256:" + "0" * 64, 1434) for path in say.artifacts]
         return self.append(
             Event(
-                message_id=f"{role}-{len(self.entries)}",
+                message_id=message_id or f"{role}-{len(self.entries)}",
                 correlation_id=say.correlation_id or (command.correlation_id if command else "none"),
                 task_id=say.task_id or (command.task_id if command else "none"),
                 sender=Sender(AgentType(say.role or role)),

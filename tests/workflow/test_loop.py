@@ -5,6 +5,7 @@ from agent_scripts import APPROVED, CHANGES, FAIL, PASS, SPEC_CHANGES, UPDATED, 
 from harness import RUN_ID, World, played
 
 from lorch_actors.protocol.documents import RunStatus, Stage, TaskStatus
+from lorch_actors.workflow.state import RECEIPT_EVENTS_MAX, RECEIPT_ID_MAX_CHARS
 from lorch_actors.workflow.system import RunStopped
 
 THREE = tuple({"id": f"T-{n}", "goal": f"part {n}"} for n in (1, 2, 3))
@@ -174,3 +175,16 @@ def test_two_spellings_of_a_path_are_one_claim():
     world = World(playing(implement=builder)).start().play_until(lambda w: w.run.settled_count == 1)
 
     assert list(world.run.task.claims) == ["src/a.py", "src/b.py"]
+
+
+def test_what_an_agent_makes_a_receipt_hold_is_bounded():
+    """In number and in length: both are the agent's to choose."""
+    world = World(playing(implement=[()])).start().play_until(lambda w: w.commands())
+    command = world.commands()[0]
+    for number in range(RECEIPT_EVENTS_MAX + 10):
+        world.agent_says("builder", Say("artifact.produced"), command, message_id=f"{number:04}{'x' * 1000}")
+    world.agent_says("builder", PASS, command)
+
+    ids = world.run.last_settled.event_ids
+    assert len(ids) == RECEIPT_EVENTS_MAX
+    assert {len(name) for name in ids[:-1]} == {RECEIPT_ID_MAX_CHARS}
