@@ -4,6 +4,7 @@ msgspec stops at the first error, which is right for messages and wrong for file
 struct types field by field; single values are judged by msgspec itself, so that both always agree.
 """
 
+import codecs
 from types import NoneType
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -12,6 +13,48 @@ from msgspec import Meta, Struct
 
 SHOWN_CHARS = 80
 """How much of a wrong value is repeated in the message."""
+
+
+def decode_json(data: bytes) -> Any:
+    """Return the value that a person has written as JSON. Raises ValueError with what is wrong, as follows a place.
+
+    Stricter than decoders are: a name that occurs twice in one object would be lost without a word.
+    """
+    if data.startswith(codecs.BOM_UTF8):
+        raise ValueError("begins with a byte order mark; save it without one")
+    try:
+        data.decode()
+        value = msgspec.json.decode(data)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 at byte {error.start}") from None
+    except RecursionError:
+        raise ValueError("is nested too deep") from None
+    except msgspec.DecodeError as error:
+        why = str(error).removeprefix("JSON is malformed: ")
+        raise ValueError(f"is not JSON: {_with_line(why, data)}") from None
+    if data.count(b":") != msgspec.json.encode(value).count(b":"):  # a member was dropped, or a colon written as escape
+        import json
+
+        json.loads(data, object_pairs_hook=_unique)
+    return value
+
+
+def _unique(members: list[tuple[str, Any]]) -> None:
+    seen: set[str] = set()
+    for name, _ in members:
+        if name in seen:
+            raise ValueError(f"has {name[:SHOWN_CHARS]!r} twice in one object")
+        seen.add(name)
+
+
+def _with_line(message: str, data: bytes) -> str:
+    """Say line and column where the decoder says a byte offset."""
+    head, mark, tail = message.partition("(byte ")
+    if not mark:
+        return message
+    before = data[: int(tail.rstrip(")"))]
+    line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+    return f"{head}(line {line}, column {column})"
 
 
 class Remark(Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from lorch_actors.protocol.checking import Checker, Remark, did_you_mean
+from lorch_actors.protocol.checking import Checker, Remark, decode_json, did_you_mean
 from lorch_actors.protocol.messages import MESSAGE_MAX_BYTES, ROLES, Action, AgentRole, Count, Positive, Text
 from lorch_actors.protocol.tasks import TASKS_MAX, TaskDocument, TaskSettings, check_tasks, raise_errors
 
@@ -208,12 +208,9 @@ def check_configuration(data: bytes) -> tuple[Configuration | None, list[Remark]
     """Judge ``lorch.json``; return the configuration (None when there are errors), the errors and the warnings."""
     checker = Checker(open_types=(TaskDocument,), hidden=".env.")
     try:
-        data.decode()
-        value = msgspec.json.decode(data)
-    except UnicodeDecodeError as error:
-        checker.error("$", f"is not UTF-8 at byte {error.start}")
-    except msgspec.DecodeError as error:
-        checker.error("$", f"is not JSON: {_with_line(str(error), data).removeprefix('JSON is malformed: ')}")
+        value = decode_json(data)
+    except ValueError as error:
+        checker.error("$", str(error))
     else:
         configuration = _check(checker, value)
         if not checker.errors:
@@ -239,16 +236,6 @@ def _check(checker: Checker, value: object) -> Configuration | None:
         return None
     sections = {name: getattr(document, name) for name in ("version", "workspace_root", "policy", "agents", "snapshot")}
     return Configuration(**sections, tasks=found)
-
-
-def _with_line(message: str, data: bytes) -> str:
-    """Say line and column where the decoder says a byte offset."""
-    head, mark, tail = message.partition("(byte ")
-    if not mark:
-        return message
-    before = data[: int(tail.rstrip(")"))]
-    line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
-    return f"{head}(line {line}, column {column})"
 
 
 def _check_agents(checker: Checker, agents: object) -> None:

@@ -16,7 +16,7 @@ import msgspec
 
 from lorch_actors.protocol.invalid import InvalidLine
 
-__all__ = ["MAX_DEPTH", "InvalidLine", "decode_object"]
+__all__ = ["MAX_DEPTH", "InvalidLine", "decode_object", "is_deeper_than"]
 
 MAX_DEPTH: Final = 64
 """Levels of nesting, the outermost object being the first."""
@@ -46,7 +46,7 @@ def decode_object(line: bytes) -> tuple[dict[str, Any], bytes]:
         raise InvalidLine(_why_malformed(line, str(error))) from None
     if type(value) is not dict:
         raise InvalidLine(f"not an object but {_name_of(value)}")
-    if compact.count(b"{") + compact.count(b"[") > MAX_DEPTH and _is_deeper_than(MAX_DEPTH, value):
+    if compact.count(b"{") + compact.count(b"[") > MAX_DEPTH and is_deeper_than(MAX_DEPTH, value):
         raise InvalidLine(f"more than {MAX_DEPTH} levels deep")
     if not compact.isascii() and _NONCHARACTER.search(compact):
         raise InvalidLine("contains a noncharacter, which I-JSON forbids")
@@ -74,7 +74,8 @@ def _unique_members(members: list[tuple[str, Any]]) -> None:
         raise InvalidLine("a member name occurs twice in one object")
 
 
-def _is_deeper_than(limit: int, value: object) -> bool:
+def is_deeper_than(limit: int, value: object) -> bool:
+    """Tell whether a value has more levels of arrays and objects than that."""
     level = [value]
     for _ in range(limit):
         level = [

@@ -9,11 +9,15 @@ import msgspec
 from msgspec import Struct, field
 
 from lorch_actors.errors import ConfigError
-from lorch_actors.protocol.checking import Checker, Remark
+from lorch_actors.protocol.checking import Checker, Remark, decode_json
+from lorch_actors.protocol.ijson import MAX_DEPTH, is_deeper_than
 from lorch_actors.protocol.messages import Count, ExpectedOutput, Object, TaskId, Text
 
 TASK_MAX_BYTES: Final = 65_536
 """Largest task object, as compact JSON: what is longer would crowd the command it travels in."""
+
+TASK_MAX_DEPTH: Final = MAX_DEPTH - 8
+"""Most levels of nesting in a task: messages put some around it, and may have no more than ``MAX_DEPTH``."""
 
 TASKS_MAX: Final = 10_000
 """Most tasks in one file."""
@@ -66,6 +70,8 @@ def _check_task(checker: Checker, value: object, path: str) -> TaskSettings | No
     if isinstance(value, dict):
         for key in sorted(RESERVED_INPUTS.intersection(value)):
             checker.error(f"{path}.{key}", "is set by lorch itself and cannot be given; use another name")
+        if is_deeper_than(TASK_MAX_DEPTH, value):
+            checker.error(path, f"is nested more than {TASK_MAX_DEPTH} levels deep")
         size_bytes = len(msgspec.json.encode(value))
         if size_bytes > TASK_MAX_BYTES:
             checker.error(
@@ -97,9 +103,9 @@ def parse_tasks(data: bytes, where: str) -> tuple[TaskSettings, ...]:
         if not line.strip():
             continue
         try:
-            given.append(msgspec.json.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            checker.error(f"line {number}", f"is not JSON: {error}")
+            given.append(decode_json(line))
+        except ValueError as error:
+            checker.error(f"line {number}", str(error))
         else:
             paths.append(f"line {number}: $")
     if len(given) > TASKS_MAX:

@@ -216,6 +216,10 @@ def test_roles_without_a_command_are_named():
         (b'{"a": "\xff"}', "is not UTF-8 at byte 7"),
         (b"", "is not JSON"),
         (b"[]", "allowed: an object"),
+        (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
+        (b"[" * 100_000, "is nested too deep"),
+        (b'{"tasks": [], "policy": {}, "tasks": []}', "has 'tasks' twice in one object"),
+        (b'{"tasks": [{"goal\\u003a": 1, "goal:": 2}]}', "has 'goal:' twice in one object"),
     ],
 )
 def test_what_is_no_json_object_is_said_with_its_place(data: bytes, what: str):

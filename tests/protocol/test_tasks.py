@@ -2,12 +2,14 @@
 
 import json
 
+import msgspec
 import pytest
 
 from lorch_actors.errors import ConfigError
 from lorch_actors.protocol.configuration import check_configuration, parse_configuration
+from lorch_actors.protocol.ijson import decode_object
 from lorch_actors.protocol.messages import ExpectedOutput
-from lorch_actors.protocol.tasks import RESERVED_INPUTS, TASK_MAX_BYTES, parse_tasks
+from lorch_actors.protocol.tasks import RESERVED_INPUTS, TASK_MAX_BYTES, TASK_MAX_DEPTH, parse_tasks
 
 
 def line(**task: object) -> bytes:
@@ -89,3 +91,15 @@ def test_a_misspelt_key_of_an_expected_output_is_an_error():
     """Expected outputs are closed objects: `require` for `required` would silently loosen a promise."""
     with pytest.raises(ConfigError, match="did you mean required"):
         parse_tasks(line(id="T-1", goal="g", expected_outputs=[{"path": "a", "require": True}]), "tasks")
+
+
+@pytest.mark.parametrize(("levels", "is_fine"), [(TASK_MAX_DEPTH, True), (TASK_MAX_DEPTH + 1, False), (5000, False)])
+def test_a_task_is_no_deeper_than_a_message_can_carry(levels: int, *, is_fine: bool):
+    """Else its command would break our own protocol, and no agent would ever answer it."""
+    given = b'{"id":"T-1","goal":"g","d":%b%b}' % ((levels - 1) * b"[", (levels - 1) * b"]")
+    if is_fine:
+        (task,) = parse_tasks(given, "tasks")
+        decode_object(msgspec.json.encode({"inputs": {"retry_of": [task.inputs]}}))
+        return
+    with pytest.raises(ConfigError, match="deep"):
+        parse_tasks(given, "tasks")
