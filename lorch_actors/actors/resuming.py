@@ -18,7 +18,7 @@ from lorch_actors.protocol.configuration import AgentSettings, Configuration, wi
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.protocol.messages import ROLES, Object
 from lorch_actors.protocol.redaction import Redactor
-from lorch_actors.records.history import Loaded, load_run, newest_unfinished, next_steps
+from lorch_actors.records.history import Loaded, load_run, newest_if_failed, newest_unfinished, next_steps
 from lorch_actors.storage import disk
 from lorch_actors.storage.workspace import Workspace
 from lorch_actors.workflow.accounts import not_worth_waiting
@@ -39,14 +39,16 @@ def choose_run(request: RunRequest, link: GuardianLink, workspace: Workspace, he
         return request.run_id
     if link.start > 0 and held_before:
         return held_before
-    return newest_unfinished(workspace)
+    unfinished = newest_unfinished(workspace)
+    return newest_if_failed(workspace) if unfinished is None and request.retry_failed else unfinished
 
 
 def nothing_there(request: RunRequest, workspace: Workspace) -> Settled:
     """Return what to say where nothing is unfinished. Raises UsageError if a run was named."""
     if request.run_id is not None:
         load_run(workspace, request.run_id)
-    return Settled(ExitCode.DONE, "" if request.if_unfinished else "nothing is unfinished here")
+    failed = ", and the newest run has not failed" if request.retry_failed else ""
+    return Settled(ExitCode.DONE, "" if request.if_unfinished else f"nothing is unfinished here{failed}")
 
 
 def open_run(

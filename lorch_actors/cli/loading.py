@@ -20,10 +20,11 @@ _SET_UP: Final = "`lorch init` writes one with the commands of your project; `lo
 
 def read_bytes(file: Path, what: str = "there is no configuration here", remedy: str = _SET_UP) -> bytes:
     """Return what the file holds. Raises `ConfigError`, with these words when it is absent."""
-    try:
-        data = disk.read_file(os.path.realpath(file), CONFIGURATION_MAX_BYTES)
-    except IsADirectoryError:
-        data = None
+    if file.exists() and not file.is_file():
+        raise ConfigError(
+            "is not a regular file", where=str(file), remedy="Name one; what comes from a pipe, save first."
+        )
+    data = disk.read_file(os.path.realpath(file), CONFIGURATION_MAX_BYTES)
     if data is None:
         raise ConfigError(what, where=str(file), remedy=remedy)
     return data

@@ -58,6 +58,8 @@ def _duration_s(run: Run) -> float | None:
 
 def _next(run: Run, code: int, workspace: str, *, here: bool) -> list[NextLine]:
     lorch = "lorch" if here else f"lorch --workspace {shlex.quote(workspace)}"
+    if not run.started:
+        return []
     lines = []
     failed = [task for task in run.tasks.values() if task.status is TaskStatus.FAILED]
     if code == ExitCode.INTERRUPTED:
@@ -100,6 +102,8 @@ def _work_lines(run: Run, git: str, start: str) -> list[NextLine]:
 
 def report_text(document: ReportDocument) -> str:
     """Return the report for people."""
+    if document.started_at is None:
+        return "No run was started."
     done = sum(task.status == "completed" for task in document.tasks)
     failed = sum(task.status == "failed" for task in document.tasks)
     left = len(document.tasks) - done - failed

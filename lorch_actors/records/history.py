@@ -204,6 +204,12 @@ def newest_unfinished(workspace: Workspace, *, skip_damaged: bool = False) -> st
     return next((row.run_id for row in reversed(found) if row.status is RunStatus.RUNNING), None)
 
 
+def newest_if_failed(workspace: Workspace) -> str | None:
+    """Return the id of the newest run if it has failed, None if it has not, or there is none."""
+    found = rows(workspace)
+    return found[-1].run_id if found and found[-1].status is RunStatus.FAILED else None
+
+
 def next_steps(workspace: Workspace, task_ids: Iterable[str], held: Loaded | None = None) -> dict[str, int]:
     """Return for each task the number of its next receipt: steps go on where any run of the workspace stopped.
 

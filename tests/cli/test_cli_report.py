@@ -46,6 +46,7 @@ def finished(**changes: object) -> Run:
     """Return a run that ended with one task done and one failed."""
     run = Run(
         run_id=RUN,
+        started=True,
         status=RunStatus.FAILED,
         tasks={"T-1": DONE, "T-2": FAILED},
         git=GIT,
@@ -246,3 +247,11 @@ def test_what_was_spent_is_told_where_anything_is_known_or_limited(spent, budget
 def test_the_time_that_is_left_is_told_to_the_second(seconds, text):
     """It is a countdown."""
     assert countdown(seconds) == text
+
+
+def test_where_no_run_was_started_there_is_none_to_resume():
+    """A disk may be full before the first entry."""
+    document = report(Run(RUN), ExitCode.INTERRUPTED, "/w", here=True)
+
+    assert document.next == []
+    assert report_text(document) == "No run was started."

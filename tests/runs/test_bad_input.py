@@ -83,6 +83,7 @@ def test_configuration_with_several_errors(tmp_path: Path) -> None:
         (b'\xff\xfe{"a": 1}', "lorch.json"),
         (b"[]", "object"),
         (b"", "lorch.json"),
+        (b"[" * 100_000, "nested too deep"),
     ],
 )
 def test_configuration_that_is_no_json(tmp_path: Path, content: bytes, words: str) -> None:
@@ -245,6 +246,7 @@ def test_disk_that_is_full_from_the_start(tmp_path: Path) -> None:
     assert [line for line in lines if line.startswith(("run:", "again:"))] == ["run: 5", "again: 0"], ended
     assert [line for line in lines if ".tmp." in line] == []
     assert "the disk is full" in ended.err
+    assert "No run was started." in lines
     assert "Traceback" not in ended.err
 
 

@@ -288,8 +288,10 @@ def test_failed_tasks_are_tried_again_when_asked(tmp_path: Path, *, in_git: bool
     (run_id,) = there.run_ids
     before = list(keys(there, run_id))
 
-    resumed = there.run("resume", "--run", run_id, "--retry-failed")
+    resumed = there.run("resume", "--retry-failed")
+    again = there.run("resume", "--retry-failed")
 
+    assert (again.code, again.err) == (0, "lorch: nothing is unfinished here, and the newest run has not failed\n")
     assert failed.code == 1, failed
     assert resumed.code == 0, resumed
     state = there.state()
