@@ -1,11 +1,13 @@
 """Waiting for leave: what an agent asks for before it does it, and the answers that come on stdin.
 
-An answer is the orchestrator's own ``system.approval_answered``, as it stands in the ledger. Whoever waits is always
-answered: by a person, by what is configured, when their time is up, or, with a refusal, when stdin ends.
+An answer is the orchestrator's own ``system.approval_answered``, as it stands in the ledger: by a person, by what is
+configured, or because their time is up. When stdin ends nobody has said anything: the process ends as well, without an
+outcome, and asks again when its command is sent again.
 """
 
 import queue
 import threading
+from collections.abc import Callable
 from typing import Final
 
 from msgspec import Struct
@@ -26,9 +28,13 @@ _NOBODY: Final = Answer(is_allowed=False, reason="nobody is there to answer any 
 
 
 class Approvals:
-    """The requests of this process that wait for an answer. May be used from any thread."""
+    """The requests of this process that wait for an answer. May be used from any thread.
 
-    def __init__(self) -> None:
+    stop: ends the process from any thread; in the main thread it raises what ends it.
+    """
+
+    def __init__(self, stop: Callable[[], None] = lambda: None) -> None:
+        self._stop = stop
         self._lock = threading.Lock()
         self._waiting: dict[str, queue.SimpleQueue[Answer]] = {}
         self._is_closed = False
@@ -42,6 +48,13 @@ class Approvals:
                 place.put(_NOBODY)
         return place
 
+    def wait(self, place: "queue.SimpleQueue[Answer]") -> Answer:
+        """Return the answer that comes to this place; when none can come any more, end the process."""
+        answer = place.get()
+        if answer is _NOBODY:
+            self._stop()
+        return answer
+
     def take(self, event: Event) -> bool:
         """Hand an answer to whoever waits for it; tell whether the event was one."""
         note = event.payload or {}
@@ -54,7 +67,7 @@ class Approvals:
         return True
 
     def close(self) -> None:
-        """Refuse whoever waits, now and later: stdin has ended."""
+        """Wake whoever waits, now and later: stdin has ended."""
         with self._lock:
             self._is_closed = True
             waiting, self._waiting = self._waiting, {}

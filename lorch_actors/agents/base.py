@@ -77,7 +77,7 @@ class Agent(ABC):
         self._last_activity_ms = now_ms()
         self._heartbeats = 0
         self._heartbeat_lock = threading.Lock()
-        self._approvals = Approvals()
+        self._approvals = Approvals(self.stop)
         self._status = HeartbeatStatus.STARTING
         self._task_id: str | None = None
         self._is_stopping = False

@@ -92,7 +92,8 @@ class Reply:
         """Ask for leave to use a tool with this input, and wait for the answer; may be called from any thread.
 
         Heartbeats go on meanwhile, and the deadline of the command stands still. Every request is answered within
-        ``policy.approval_timeout_s``. message: words for whoever has to decide.
+        ``policy.approval_timeout_s``; when the run stops before, the agent ends here, without an outcome, and asks
+        again when it gets the command again. message: words for whoever has to decide.
         """
         request_id = fresh_id()
         answer = self._approvals.expect(request_id)
@@ -102,7 +103,7 @@ class Reply:
             return Answer(is_allowed=False, reason=f"a request of {size_bytes} bytes cannot be asked for")
         checked(document)
         self._voice.send(document)
-        return answer.get()
+        return self._approvals.wait(answer)
 
     def artifact(self, path: str) -> Artifact:
         """Announce a file as it is now; it will be among the artifacts of the outcome. Raises PathRefused."""

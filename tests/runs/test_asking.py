@@ -66,6 +66,25 @@ def test_an_answer_given_while_nobody_runs_counts_when_the_run_goes_on(tmp_path:
     assert gone_within(there, 5) == []
 
 
+def test_a_run_that_is_stopped_while_somebody_is_asked_was_not_told_no(tmp_path: Path):
+    """Also for an agent that would go on without leave: the request stays open, and its answer counts."""
+    events = [{**ASK, "denied": "go_on"}]
+    there = Bench(tmp_path / "w", {"builder": {"responses": {"implement": {"events": events}}}}, agents=ASKING)
+    running = there.start()
+    running.until(APPROVE)
+    running.process.terminate()
+    stopped = running.wait()
+    (name,) = open_requests(there)
+    said = there.run("approve", name)
+    resumed = there.run("resume")
+
+    assert (stopped.code, said.code, resumed.code) == (5, 0, 0)
+    answers = [line["payload"]["decision"] for line in there.events("system.approval_answered")]
+    assert answers == ["allow"]
+    assert [command["action"] for command in there.commands()][:2] == ["implement", "implement"]
+    assert there.findings() == []
+
+
 class Screen:
     """What a terminal shows, read on from where the last thing was found."""
 
