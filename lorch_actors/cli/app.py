@@ -4,6 +4,7 @@ Each command is loaded only when it is called: start-up time is a feature. User 
 exit code of `ExitCode`, never a traceback; any other exception is a bug and leaves `main` as it is.
 """
 
+import contextlib
 import errno
 import os
 import sys
@@ -146,7 +147,13 @@ def _open_closed_streams() -> None:
 
 
 def _shown(argv: list[str], error: LorchError, code: ExitCode) -> int:
-    print_error(error, code, json="--json" in argv)
+    try:
+        print_error(error, code, json="--json" in argv)
+    except BrokenPipeError:
+        discard(sys.stdout)
+    except LorchError as unsaid:  # the error itself stands on stderr, its document could not be written
+        with contextlib.suppress(LorchError, OSError):
+            print_error(unsaid, unsaid.exit_code, json=False)
     return code
 
 

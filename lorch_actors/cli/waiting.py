@@ -30,7 +30,7 @@ def pending_body(run: Run, now_ms: int) -> PendingBody | None:
         attempt=pending.attempt + 1,
         max_attempts=command.retry.max_attempts,
         deliveries=pending.deliveries,
-        deadline=command.deadline,
+        deadline=pending.deadline or command.deadline,
         waiting_for="limit" if is_limited else _waiting_for(pending, is_waiting=waiting, is_asking=asking),
         retry_at=to_timestamp(not_before.wall_ms) if waiting and not_before is not None else None,
     )

@@ -189,7 +189,7 @@ def _await_answer(run: Run, task: Task, pending: Pending, now: Moment) -> Decisi
     if pending.delivered_ms:
         left_ms = pending.delivered_ms + limit_ms - now.steady_ms
     else:  # delivered before this conductor was there: only the wall knows when
-        left_ms = min(limit_ms, from_timestamp(command.deadline) - now.wall_ms)
+        left_ms = min(limit_ms, from_timestamp(pending.deadline or command.deadline) - now.wall_ms)
     if left_ms > 0:
         budget_ms = budget.left_ms(run, task, now)
         return Decision(wake_after_ms=left_ms if budget_ms is None else min(left_ms, budget_ms))

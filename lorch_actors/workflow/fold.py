@@ -93,6 +93,7 @@ def _fold_command(run: Run, entry: Entry, command: Command) -> Run:
     pending = replace(
         approvals.delivered_anew(pending),
         deliveries=pending.deliveries + 1,
+        deadline=command.deadline,
         delivered_to=up if live else None,
         delivered_ms=entry.heard_ms,
         answer=None,

@@ -147,11 +147,11 @@ class Approval(Struct, frozen=True, omit_defaults=True):
 class Pending(Struct, frozen=True, omit_defaults=True):
     """A command without a settling event.
 
-    deliveries: how often it stands in the ledger. delivered_to: the incarnation that has it now. delivered_ms: since
-    when its deadline counts, on the steady clock. attempt: attempts used up. waits, waited_ms: number and sum of the
-    waits its agents asked for. deaths: unclean ends of the orchestrator while an agent had it, without any event of
-    that agent. loss: what became of the latest delivery, until it is decided what to do about it. counted: what that
-    delivery has cost was told and is counted.
+    command: as it was delivered first. deliveries: how often it stands in the ledger. deadline: of the latest delivery,
+    RFC 3339. delivered_to: the incarnation that has it now. delivered_ms: since when its deadline counts, on the steady
+    clock. attempt: attempts used up. waits, waited_ms: number and sum of the waits its agents asked for. deaths:
+    unclean ends of the orchestrator while an agent had it, without any event of that agent. loss: what became of the
+    latest delivery, until it is decided what to do about it. counted: what it has cost was told and is counted.
 
     approvals: what was asked for and not answered, by id; also by processes that are gone. asked: how often the same
     was asked for in this delivery. decided: what a person has allowed and denied. paused_at_ms: since when the clock
@@ -160,6 +160,7 @@ class Pending(Struct, frozen=True, omit_defaults=True):
 
     command: Command
     deliveries: int = 0
+    deadline: str = ""
     delivered_to: str | None = None
     delivered_ms: int = 0
     attempt: int = 0

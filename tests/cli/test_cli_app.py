@@ -114,6 +114,23 @@ def test_output_that_cannot_be_written_is_one_message(workspace: Path, words: li
     assert len(done.stderr.splitlines()) == 2
 
 
+def test_an_error_whose_document_cannot_be_written_is_told_nevertheless(tmp_path: Path) -> None:
+    """On stderr, with its own exit code, and the disk that is full as well."""
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "lorch_actors", "show", "--json"],
+            cwd=tmp_path,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    assert ended.returncode == 2
+    assert "there are no runs in this workspace yet" in ended.stderr
+    assert "standard output: cannot write: the disk is full" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize(("argv", "code"), [(["runs"], 0), (["status"], 2), (["status", "--json"], 2), (["run"], 2)])
 def test_closed_standard_streams_change_no_exit_code(workspace: Path, argv: list[str], code: int):
     """`>&- 2>&-` of a careless script: nothing can be said, and nothing of ours is written to in their place."""

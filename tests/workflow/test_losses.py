@@ -4,6 +4,7 @@ import pytest
 from agent_scripts import APPROVED, PASS, Exit, Say, error, playing
 from harness import SNAPSHOT, World, played
 
+from lorch_actors.cli.waiting import pending_body
 from lorch_actors.protocol.documents import RunStatus
 from lorch_actors.workflow.system import AgentExited, AgentHung, AgentStarted, AgentStartFailed
 
@@ -246,6 +247,16 @@ def test_a_conductor_that_starts_anew_does_not_take_a_running_command_for_late()
     world.refold(world.entries)
 
     assert world.ask().wake_after_ms == 590_000
+
+
+def test_it_is_the_latest_delivery_whose_deadline_counts():
+    """That of the first one has passed long ago; `status` shows the latest as well."""
+    world = World(playing(implement=[()])).start().play_until(lambda w: len(w.commands()) == 2)
+    world.pass_time(10_000)
+    world.refold(world.entries)
+
+    assert world.ask().wake_after_ms == 590_000
+    assert pending_body(world.run, world.wall_ms).deadline == world.commands()[1].deadline
 
 
 def test_a_hung_agent_costs_an_attempt():
