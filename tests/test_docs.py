@@ -115,7 +115,6 @@ def play_file(block: Block, stage: Stage):
     path = stage.home / block.words[0]
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(block.text)
-    path.chmod(0o755)
 
 
 def play_same(block: Block, stage: Stage):
