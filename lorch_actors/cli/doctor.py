@@ -1,9 +1,12 @@
 """`doctor`: is this machine, and this workspace, fit for a night's run."""
 
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -99,11 +102,26 @@ def _configuration(where: "Place") -> list[DoctorLine]:
 def _agent(where: "Place", role: str, agent: "AgentSettings") -> DoctorLine:
     if not agent.cmd:
         return _judge(role, "no command is set up", "`lorch init` sets agents up.", ok=False)
-    program = agent.cmd[0]
     path = agent.env.get("PATH", os.environ.get("PATH"))
-    found = shutil.which(str(where.root / program) if "/" in program else program, path=path)
-    remedy = "Install it, or correct the agent's cmd in lorch.json."
-    return _judge(role, found or f"{program!r} is not there or not executable", remedy, ok=found is not None)
+    found = {
+        program: shutil.which(str(where.root / program) if "/" in program else program, path=path)
+        for program in (agent.cmd[0], *_programs_of_exec(agent.cmd))
+    }
+    missing = next((program for program, place in found.items() if place is None), None)
+    if missing is not None:
+        remedy = "Install it, make it executable, or correct the agent's cmd in lorch.json."
+        return _judge(role, f"{missing!r} is not there or not executable", remedy, ok=False)
+    return _judge(role, ", ".join(place for place in found.values() if place is not None), "", ok=True)
+
+
+def _programs_of_exec(cmd: Sequence[str]) -> list[str]:
+    """Return what one of our exec agents runs for its actions and as tests, as far as its command line says it."""
+    found = []
+    for flag, text in pairwise(cmd) if "exec" in cmd else ():
+        if flag in {"--on", "--tests"}:
+            with suppress(ValueError):  # the agent says what is wrong with it
+                found += shlex.split(text.partition("=")[2] if flag == "--on" else text)[:1]
+    return found
 
 
 def _workspace(where: "Place") -> list[DoctorLine]:

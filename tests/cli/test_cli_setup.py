@@ -21,12 +21,12 @@ def conforms(name: str, document: object) -> bool:
 
 def test_init_makes_agents_of_commands(lorch: Lorch, workspace: Path):
     """The file is valid, for its owner only, and its agents can be found."""
-    printed = lorch("init", "--build", "make 'a b'", "--tests", "make test", "--review", "ruff check", "--json")
+    printed = lorch("init", "--build", "make 'a b'", "--tests", "make test", "--review", "make check", "--json")
 
     agents = json.loads((workspace / "lorch.json").read_text())["agents"]
     assert conforms("cli-init", printed.json)
     assert agents["builder"]["cmd"][-4:] == ["--on", "implement=make 'a b'", "--tests", "make test"]
-    assert agents["reviewer"]["cmd"][-1] == "review=ruff check"
+    assert agents["reviewer"]["cmd"][-1] == "review=make check"
     assert agents["spec_maintainer"]["cmd"][-1] == "update_spec=true"
     assert stat.S_IMODE((workspace / "lorch.json").stat().st_mode) == 0o600
     assert lorch("validate", "--strict").code == ExitCode.DONE
@@ -115,6 +115,18 @@ def test_doctor_looks_for_programs_below_the_workspace(lorch: Lorch, configured:
     configured.write_text(json.dumps(document))
 
     assert lorch("doctor", "--workspace", str(workspace)).code == ExitCode.DONE
+
+
+def test_doctor_looks_for_what_an_exec_agent_runs(lorch: Lorch, workspace: Path):
+    """A script that is not executable is found before the night, not in it."""
+    (workspace / "build.sh").write_text("#!/bin/sh\n")
+    assert lorch("init", "--build", "./build.sh", "--tests", "true").code == ExitCode.DONE
+    before = lorch("doctor")
+    (workspace / "build.sh").chmod(0o755)
+
+    assert before.code == ExitCode.FAILED
+    assert "'./build.sh' is not there or not executable" in before.out
+    assert lorch("doctor").code == ExitCode.DONE
 
 
 def test_doctor_tells_leftovers(lorch: Lorch, configured: Path, workspace: Path):
