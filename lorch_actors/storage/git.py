@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from lorch_actors.errors import GitError, StorageError
 from lorch_actors.storage import git_commits as commits
+from lorch_actors.storage import git_hidden
 from lorch_actors.storage import git_repository as repositories
 from lorch_actors.storage.git_commits import Commit, Known, Label, failed_branch, run_branch
 from lorch_actors.storage.git_repository import Repository
@@ -230,6 +231,7 @@ def _save_and_restore(
     git = repository.git
     for _ in range(_PASSES_MAX):
         tree, left_out = repositories.write_worktree(repository, private)
+        tree = git_hidden.take_in(repository, private, tree, target.tree)
         aside.save(tree, head, target)
         rest = commits.contents_changed(repository, target.tree, tree)
         links = sorted(path for path, (mode, _) in rest.items() if mode == repositories.GITLINK)

@@ -27,7 +27,7 @@ _COMMIT: Final = re.compile(
     rb"tree (?P<tree>[0-9a-f]+)\n(?P<parents>(?:parent [0-9a-f]+\n)*).*?\n\n(?P<message>.*)", re.DOTALL
 )
 _COMMITTED: Final = re.compile(rb"^committer [^\n]*> (\d+) ", re.MULTILINE)
-_NO_FILE: Final = "000000"
+NO_FILE: Final = "000000"
 
 
 class Commit(Struct, frozen=True):
@@ -161,7 +161,7 @@ def unsaved(repository: Repository, base: str, saved: str, tree: str) -> tuple[H
     """Return what ``tree`` holds and neither other does: at new paths, and at paths that ``saved`` holds otherwise."""
     kept = contents_changed(repository, base, saved)
     now = contents_changed(repository, base, tree)
-    lost = {path: held for path, held in now.items() if held[0] != _NO_FILE and kept.get(path) != held}
+    lost = {path: held for path, held in now.items() if held[0] != NO_FILE and kept.get(path) != held}
     new = {path: held for path, held in lost.items() if path not in kept}
     return new, {path: held for path, held in lost.items() if path in kept}
 

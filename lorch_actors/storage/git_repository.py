@@ -230,7 +230,7 @@ def write_worktree(repository: Repository, private: Path) -> tuple[str, tuple[st
     pathspecs = _joined([".", *map(repository.left_out, left_out)])
     chosen = ("--pathspec-from-file=-", "--pathspec-file-nul")
     git.run("add", "-A", *chosen, index=private, stdin=pathspecs, deadline_s=LONG_DEADLINE_S)
-    _restore_own(repository, private)
+    restore_own(repository, private)
     return git.line("write-tree", index=private), left_out
 
 
@@ -241,7 +241,7 @@ def nested(repository: Repository, private: Path) -> tuple[str, ...]:
     return tuple(_unregistered(repository, [path.rstrip("/") for path in listed if path.endswith("/")]))
 
 
-def _restore_own(repository: Repository, private: Path) -> None:
+def restore_own(repository: Repository, private: Path) -> None:
     """Take back what entered of our own files: some may be tracked, or were added by force."""
     changed = _staged(repository, private, "--", *repository.own_pathspecs(exclude=False))
     lines = [f"{old[0]} {old[1]}\t{path}" for path, old, _ in changed]

@@ -571,6 +571,42 @@ def test_files_hidden_by_the_tasks_own_ignore_file_are_set_aside(begun):
     assert "junk" in call(begun, "show", f"{made.commit}:.gitignore")
 
 
+def untracked(begun):
+    call(begun, "rm", "-q", "--cached", "src/a.py")
+    put(begun, {".gitignore": "*.log\nsrc/a.py\n", "src/a.py": "PRECIOUS\n"})
+
+
+def untracked_by_a_commit(begun):
+    untracked(begun)
+    call(begun, "add", ".gitignore")
+    call(begun, "commit", "-qm", "by the agent")
+    put(begun, {"src/a.py": "PRECIOUS\n"})
+
+
+def replaced_by_a_directory(begun):
+    (begun / "README.md").unlink()
+    put(begun, {".gitignore": "*.log\nREADME.md/\n", "README.md/out.txt": "PRECIOUS\n"})
+
+
+def parent_replaced_by_a_file(begun):
+    shutil.rmtree(begun / "src")
+    put(begun, {".gitignore": "*.log\nsrc\n", "src": "PRECIOUS\n"})
+
+
+@pytest.mark.parametrize("hide", [untracked, untracked_by_a_commit, replaced_by_a_directory, parent_replaced_by_a_file])
+def test_what_is_ignored_and_lies_in_the_way_is_set_aside(begun, hide):
+    """Git writes over it in silence; it is in the failed task's commit first."""
+    base = call(begun, "rev-parse", "HEAD")
+    hide(begun)
+
+    made = aside(begun, base=base)
+
+    assert "PRECIOUS" in call(begun, "grep", "PRECIOUS", made.commit)
+    assert (begun / "src/a.py").read_text() == "a\n"
+    assert (begun / "README.md").read_text() == "read\n"
+    assert status(begun) == ""
+
+
 @pytest.mark.long
 def test_a_nested_repository_survives_a_failed_task(begun):
     """What git cannot save is not taken out of the tree."""
