@@ -32,7 +32,7 @@ from lorch_actors.agents.approvals import Approvals
 from lorch_actors.agents.journal import Journal
 from lorch_actors.agents.reply import Reply, Voice, now_ms
 from lorch_actors.agents.wire import Intake, Outlet, OutputLost, read_stdin
-from lorch_actors.errors import LorchError, UsageError
+from lorch_actors.errors import LorchError, StorageError, UsageError
 from lorch_actors.protocol.messages import ROLE_OF_ACTION, ROLES, AgentRole, Command, HeartbeatStatus, LogLevel
 from lorch_actors.protocol.times import to_timestamp
 
@@ -155,6 +155,8 @@ class Agent(ABC):
         self.journal.started(command)
         try:
             self.handle(command, reply)
+        except StorageError:  # this process ends, which is noticed at once, and the command is given to another one
+            raise
         except LorchError as error:
             self._apologise(reply, "agent_error", str(error))
         except Exception as error:  # noqa: BLE001 - whatever an agent's author forgot becomes an event, not silence

@@ -14,7 +14,8 @@ One file for each role and workspace, ``state/agents/<role>.journal.ndjson``, ap
 ``{"entry":"began","pid":…,"at":…}``
     one process of this agent came up (kept only where somebody wants to count them).
 
-A line that was torn by a crash is closed off with a newline when the journal is opened next, and passed over.
+A line that was torn, by a crash or by a disk that refused the rest, is closed off with a newline before the next one is
+written, and passed over.
 """
 
 import os
@@ -101,6 +102,7 @@ class Journal:
         self._finished_at: dict[str, int] = {}
         self._sessions: dict[str, Session] = {}
         self._processes = 0
+        self._is_torn = False  # a write was refused, and may have left half a line
         self._load()
 
     def close(self) -> None:
@@ -170,6 +172,7 @@ class Journal:
         return entries[: keys.index(key)] if key in self._first else entries
 
     def _note(self, entry: Started) -> int:
+        self._finished_at.pop(entry.key, None)  # it is begun anew, since what it came to no longer holds
         self._first.setdefault(entry.key, entry)
         self._executions[entry.key] = self._executions.get(entry.key, 0) + 1
         return self._executions[entry.key]
@@ -177,7 +180,9 @@ class Journal:
     def _append(self, entry: Entry) -> int:
         """Append an entry, synced; return its offset."""
         line = msgspec.json.encode(entry) + b"\n"
-        disk.write(self._fd, line)
+        is_torn, self._is_torn = self._is_torn, True
+        disk.write(self._fd, b"\n" + line if is_torn else line)
+        self._is_torn = False
         # Asked, not counted: an earlier incarnation that is still dying may append as well.
         offset = os.lseek(self._fd, 0, os.SEEK_CUR) - len(line)
         disk.sync_data(self._fd)
@@ -199,7 +204,7 @@ class Journal:
     def _recall(self, line: bytes, offset: int) -> None:
         try:
             entry = _decoder.decode(line)
-        except msgspec.DecodeError:  # torn by a crash, or not ours: it stands for nothing
+        except (msgspec.DecodeError, UnicodeDecodeError):  # torn by a crash, or not ours: it stands for nothing
             return
         if isinstance(entry, Started):
             self._note(entry)
@@ -215,7 +220,7 @@ class Journal:
             file.seek(offset)
             try:
                 entry = _decoder.decode(file.readline(_LINE_MAX_BYTES))
-            except msgspec.DecodeError:  # the file was changed under us: do the work again
+            except (msgspec.DecodeError, UnicodeDecodeError):  # the file was changed under us: do the work again
                 return None
         return entry.outcome if isinstance(entry, Finished) else None
 

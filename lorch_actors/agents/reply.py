@@ -194,9 +194,14 @@ class Reply:
         usage = payload.get("usage") if payload else None
         if isinstance(usage, dict) and outcome.message_id is not None:
             payload = {**(payload or {}), "usage": {**usage, "told_by": outcome.message_id}}
-        self._voice.send(
-            self.document(outcome.event, status=outcome.status, payload=payload, artifacts=outcome.artifacts)
-        )
+        without = {name: value for name, value in (payload or {}).items() if name != "usage"} or None
+        for told in (payload, outcome.payload, without):  # what it came to counts more than what it has cost
+            document = self.document(outcome.event, status=outcome.status, payload=told, artifacts=outcome.artifacts)
+            if len(msgspec.json.encode(document)) <= MESSAGE_MAX_BYTES:
+                break
+        else:
+            document = self.document("error", payload=_too_long(outcome.event))
+        self._voice.send(document)
 
     def say(
         self,
@@ -237,10 +242,10 @@ class Reply:
 
     def settle(self, document: Mapping[str, Any]) -> None:
         """Record and send a terminal event. What the orchestrator cannot accept is sent, but no outcome to remember."""
-        self.is_settled = True
         outcome = outcome_of(document)
         if self._journal is not None and outcome is not None and is_acceptable(document):
             self._journal.finished(self.command.idempotency_key, outcome)
+        self.is_settled = True
         self._voice.send(document)
 
 

@@ -74,5 +74,8 @@ class Tree:
             return None
         try:
             return msgspec.json.decode(data, type=Baseline)
-        except msgspec.DecodeError:  # it is replaced whole or not at all; something else lies there: take a new one
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+        ):  # it is replaced whole or not at all; something else lies there: take a new one
             return None

@@ -75,7 +75,7 @@ def _receipt(path: "Path") -> "Receipt":
     content = disk.read_file(path, RECEIPT_MAX_BYTES)
     try:
         return msgspec.json.decode(content or b"", type=Receipt)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         what = "the receipt is not there" if content is None else f"is not a receipt: {error}"
         raise LorchError(what, where=str(path), remedy="`lorch rebuild` writes it again.") from None
 

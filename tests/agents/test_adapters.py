@@ -15,6 +15,7 @@ from cli_playing import CODEX_SESSION, Cli, adapted, codex_done, codex_failed, s
 
 from lorch_actors import processes
 from lorch_actors.agents.adapters import conversation, foreign
+from lorch_actors.agents.adapters.outcome import Kind, of_provider
 from lorch_actors.agents.adapters.spool import Spool
 from lorch_actors.agents.adapters.verdict import InvalidVerdict, Review, SpecVerdict, parse
 from lorch_actors.protocol.redaction import Redactor
@@ -331,6 +332,48 @@ def test_a_verdict_of_another_shape_is_none(answer: str, wanted: type[Review], r
     """The reason is told to the model."""
     with pytest.raises(InvalidVerdict, match=reason):
         parse(answer, wanted)
+
+
+def test_the_last_word_counts_not_an_example_before_it():
+    """A model that repeats the format in fences has not given its verdict yet."""
+    answer = f'The format is:\n```json\n{APPROVED}\n```\nMine: {{"verdict": "changes_requested", "summary": "no"}}'
+
+    assert parse(answer, Review).verdict == "changes_requested"
+
+
+@pytest.mark.parametrize(
+    ("text", "wait_s"),
+    [
+        ("Rate limit reached. Please try again in 6m0s.", 360),
+        ("rate limit: try again in 1h12m3.5s", 4323.5),
+        ("rate limit: try again in 2 days", 172_800),
+        ("rate limit: try again in 1 hour and 5 minutes", 3900),
+        ("429, Retry-After: 120", 120),
+        ('rate limit, "retryDelay": "17.3s"', 17.3),
+        ("rate limit: try again in 5 fortnights", None),
+    ],
+)
+def test_a_wait_is_read_whole(text: str, wait_s: float | None):
+    """Whatever its units; one that nobody knows is none."""
+    assert of_provider(429, text).retry_after_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "text", ["Mark-Compact (average mu = 0.403, current mu = 0.162) heap out of memory", "at checkTypeSafety (a.js:1)"]
+)
+def test_a_crash_is_not_taken_for_what_its_words_look_like(text: str):
+    """It is tried again, and nobody is told to log in."""
+    assert of_provider(None, text).kind is Kind.CRASHED
+
+
+def test_one_bad_byte_loses_no_event():
+    """A tool may print whatever it likes into the output that a CLI passes on."""
+
+    class Notes:
+        def hear(self, event: dict[str, Any]) -> bytes:
+            return event["said"].encode()
+
+    assert conversation._hear(Notes(), b'{"said": "caf\xe9"}') == "caf\ufffd".encode()  # type: ignore[arg-type]
 
 
 def test_what_is_no_event_is_passed_over():

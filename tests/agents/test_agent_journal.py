@@ -198,3 +198,46 @@ def test_a_written_file_keeps_its_mode(tmp_path: Path):
     assert (tmp_path / "tool.sh").stat().st_mode & 0o777 == 0o755
     assert (tmp_path / "tool.sh").read_bytes() == b"new"
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_what_a_disk_refused_in_the_middle_spoils_no_other_entry(tmp_path: Path, opened, monkeypatch):
+    """Half a line may be there; the next one is not glued to it."""
+    journal = opened()
+    write = disk.write
+
+    def refuse(fd: int, data: bytes) -> None:
+        write(fd, data[: len(data) // 2])
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(disk, "write", refuse)
+    with pytest.raises(StorageError):
+        journal.started(told("torn"))
+    monkeypatch.setattr(disk, "write", write)
+    journal.started(told())
+    journal.finished(told().idempotency_key, DONE)
+
+    for again in (journal, opened()):
+        assert again.answer(told().idempotency_key, tmp_path) == DONE
+        assert again.executions(told().idempotency_key) == 1
+        assert again.executions(told("torn").idempotency_key) == 0
+
+
+def test_a_damaged_byte_costs_its_line_alone(tmp_path: Path, opened):
+    """UTF-8 or not: the agent comes up nevertheless."""
+    journal = opened()
+    journal.started(told())
+    path = tmp_path / "state" / "j.ndjson"
+    path.write_bytes(b'{"entry":"started","key":"\xff"}\n' + path.read_bytes())
+
+    assert opened().executions(told().idempotency_key) == 1
+
+
+def test_what_is_begun_anew_has_no_answer_until_it_ends(tmp_path: Path, opened):
+    """The claim no longer held; that it holds again while the work is half done proves nothing."""
+    journal = opened()
+    journal.started(told())
+    journal.finished(told().idempotency_key, DONE)
+    journal.started(told())
+
+    assert journal.answer(told().idempotency_key, tmp_path) is None
+    assert opened().answer(told().idempotency_key, tmp_path) is None

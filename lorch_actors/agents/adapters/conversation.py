@@ -203,7 +203,7 @@ class Conversation:
 def _hear(reader: Reader, line: bytes) -> bytes:
     """Give a line to the reader if it is an event; what else a CLI prints on stdout is in the spool."""
     try:
-        event = msgspec.json.decode(line)
+        event = msgspec.json.decode(line.decode("utf-8", "replace"))  # one bad byte in a tool's output loses no event
     except (msgspec.DecodeError, RecursionError):
         return b""
     return reader.hear(event) if isinstance(event, dict) else b""

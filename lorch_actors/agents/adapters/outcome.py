@@ -122,20 +122,30 @@ def _rest(a: Any, b: Any) -> Any:
     return a if a is None or b is None else max(0, a - b)
 
 
+def _status(digits: str) -> str:
+    """Return a pattern for an HTTP status that stands by itself, and is no part of another number."""
+    return rf"(?<![\d.])(?:{digits})\b(?!\.\d)"
+
+
 _TELLING: Final = (
     (Kind.CONTEXT_TOO_LONG, r"prompt is too long|context.?(window|length)|input token count .*exceeds"),
     (Kind.USAGE_LIMITED, r"usage limit|insufficient_quota|credit balance|billing|hit your limit"),
     (Kind.USAGE_LIMITED, r"(hour|daily|weekly|monthly) (limit|quota)"),
     (
         Kind.AUTHENTICATION,
-        r"\b40[13]\b|unauthori[sz]ed|invalid.{0,3}api.?key|api.?key not valid|authenticat|not logged in|/login",
+        _status("40[13]")
+        + r"|unauthori[sz]ed|invalid.{0,3}api.?key|api.?key not valid|authenticat|not logged in|/login",
     ),
-    (Kind.RATE_LIMITED, r"\b429\b|rate.?limit|too many requests|resource.?exhausted|exceeded your current quota"),
+    (
+        Kind.RATE_LIMITED,
+        _status("429") + r"|rate.?limit|too many requests|resource.?exhausted|exceeded your current quota",
+    ),
     (
         Kind.OVERLOADED,
-        r"\b5\d\d\b|overloaded|high demand|unavailable|disconnected|connection|fetch failed|econn|enotfound|etimedout",
+        _status(r"5\d\d")
+        + r"|overloaded|high demand|unavailable|disconnected|connection|fetch failed|econn|enotfound|etimedout",
     ),
-    (Kind.REFUSED, r"usage polic|content policy|safety|refus"),
+    (Kind.REFUSED, r"usage polic|content policy|\bsafety\b|\brefus"),
 )
 _STATUSES: Final = {
     401: Kind.AUTHENTICATION,
@@ -168,12 +178,24 @@ def of_provider(status: int | None, text: str) -> Outcome:
     )
 
 
+_UNIT_S: Final = {
+    **dict.fromkeys(("ms", "millisecond"), 0.001),
+    **dict.fromkeys(("s", "sec", "second"), 1.0),
+    **dict.fromkeys(("m", "min", "minute"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour"), 3600.0),
+    **dict.fromkeys(("d", "day"), 86_400.0),
+}
+_PART: Final = rf"(\d+(?:\.\d+)?)[ -]?({'|'.join(_UNIT_S)})s?(?![a-z])"
 _AFTER: Final = re.compile(
-    r"(?:retry|try again|retrydelay\"?:?) ?(?:after|in)? ?\"?(\d+(?:\.\d+)?) ?(ms|s|m\b|minute|h\b|hour)?"
+    rf"(?:retry|try again|retrydelay\"?)[ :-]*(?:after|in)?[ :]*\"?"
+    rf"((?:{_PART}[ ,]*(?:and )?)+|\d+(?:\.\d+)?(?=\s*(?:$|[.,;:)\"\n])))"
 )
-_UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "minute": 60.0, "h": 3600.0, "hour": 3600.0}
 
 
 def _retry_after_s(words: str) -> float | None:
+    """Return the wait that is told, such as ``in 1h2m3.5s``, ``after 5 minutes``, or seconds without a unit."""
     found = _AFTER.search(words)
-    return float(found[1]) * _UNIT_S[found[2] or "s"] if found else None
+    if found is None:
+        return None
+    parts = re.findall(_PART, found[1])
+    return sum(float(number) * _UNIT_S[unit] for number, unit in parts) if parts else float(found[1])

@@ -1,12 +1,14 @@
 """What a foreign CLI prints, kept whole: one file a stream and turn, without the secrets of the environment.
 
-Lines of any length go through in bounded memory. What is beyond `SPOOL_MAX_BYTES` is counted, not kept.
+Lines of any length go through in bounded memory. What is beyond `SPOOL_MAX_BYTES`, or refused by the disk, is counted,
+not kept.
 """
 
 import os
 from pathlib import Path
 from typing import Final
 
+from lorch_actors.errors import StorageError
 from lorch_actors.protocol.redaction import Redactor
 from lorch_actors.storage import disk
 
@@ -51,5 +53,8 @@ class Spool:
         room = max(0, SPOOL_MAX_BYTES - self._written_bytes)
         self.left_out_bytes += max(0, len(data) - room)
         if data[:room]:
-            disk.write(self._fd, data[:room])
+            try:
+                disk.write(self._fd, data[:room])
+            except StorageError:  # the work goes on, with less to look at afterwards
+                self.left_out_bytes += len(data[:room])
             self._written_bytes += len(data[:room])

@@ -48,7 +48,7 @@ V = TypeVar("V", Review, SpecVerdict)
 
 
 def parse(answer: str, wanted: type[V]) -> V:
-    """Return the verdict in an answer: the whole of it, its last fenced block, or its last object.
+    """Return the verdict in an answer: the whole of it, or the last object in it, fenced or not.
 
     Raises InvalidVerdict: no JSON, another shape, or changes requested without a word about what.
     """
@@ -105,7 +105,14 @@ def _literals(wanted: type[Verdict]) -> tuple[str, ...]:
 def _candidates(answer: str) -> Iterator[str]:
     """Return the texts that may be the object, the likeliest first."""
     yield answer.strip()
-    yield from (text.strip() for text in reversed(_FENCED.findall(answer)))
+    fenced = [*_FENCED.finditer(answer)]
+    if fenced:  # what stands in fences may be an example; what comes behind is the last word
+        yield from _objects(answer[fenced[-1].end() :])
+    yield from (found[1].strip() for found in reversed(fenced))
+    yield from _objects(answer)
+
+
+def _objects(answer: str) -> Iterator[str]:
     end = answer.rfind("}") + 1
     start = answer.find("{")
     for _ in range(_OBJECTS_MAX):
