@@ -4,8 +4,9 @@ Shared by the agent made of ordinary commands and by the adapters. Nothing here 
 """
 
 import os
+from itertools import accumulate, takewhile
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -16,29 +17,39 @@ from lorch_actors.agents.tree import Baseline, Tree
 from lorch_actors.protocol.messages import Artifact, Command
 from lorch_actors.storage import atomic, disk
 
+T = TypeVar("T")
+
 _VARIABLE_MAX_CHARS: Final = 16_384
 """Longer values do not go into the environment, whose size the kernel bounds; the file has them whole."""
 
-_ARTIFACTS_MAX: Final = 800
-"""More claims might not fit into one line; the rest is counted in the payload."""
+_CLAIMS_MAX_BYTES: Final = 144 * 1024
+_REMOVED_MAX_BYTES: Final = 48 * 1024
+"""More would not fit into one line beside what else is to be said; the rest is counted in the payload."""
 
 
 def changes(workspace: Path, tree: Tree, baseline: Baseline, command: Command) -> tuple[list[Artifact], dict[str, Any]]:
     """Return the claims on what changed since the baseline, and what else is to be said about it."""
     found = tree.changes_since(baseline)
-    claims = found.artifacts[:_ARTIFACTS_MAX]
+    claims = _fitting(found.artifacts, _CLAIMS_MAX_BYTES)
+    removed = _fitting(found.removed, _REMOVED_MAX_BYTES)
+    left_out = {
+        "artifacts_left_out": len(found.artifacts) - len(claims),
+        "removed_left_out": len(found.removed) - len(removed),
+    }
     known = {claim.path for claim in claims}
     claims += [
         files.claim(workspace, output.path)
         for output in command.expected_outputs
         if output.path not in known and files.exists(workspace, output.path)
     ]
-    said: dict[str, Any] = {}
-    if found.removed:
-        said["removed"] = found.removed[:_ARTIFACTS_MAX]
-    if len(found.artifacts) > _ARTIFACTS_MAX:
-        said["artifacts_left_out"] = len(found.artifacts) - _ARTIFACTS_MAX
-    return claims, said
+    said: dict[str, Any] = {"removed": removed} if removed else {}
+    return claims, said | {name: count for name, count in left_out.items() if count}
+
+
+def _fitting(items: list[T], limit_bytes: int) -> list[T]:
+    """Return the first of these that together take no more than that in JSON."""
+    ends = accumulate(len(msgspec.json.encode(item)) + 1 for item in items)
+    return items[: sum(1 for _ in takewhile(lambda end: end <= limit_bytes, ends))]
 
 
 def note(workspace: Path, command: Command, directory: str, findings: dict[str, Any]) -> Artifact:

@@ -11,6 +11,7 @@ import msgspec
 from lorch_actors.agents import files
 from lorch_actors.agents.approvals import Answer, Approvals
 from lorch_actors.agents.journal import Journal, Outcome, outcome_of
+from lorch_actors.agents.running import readable
 from lorch_actors.agents.wire import LineTooLong
 from lorch_actors.protocol.invalid import InvalidLine
 from lorch_actors.protocol.messages import (
@@ -224,7 +225,10 @@ class Reply:
     def document(
         self, event: str, *, status: str | None = None, payload: Any = None, artifacts: Any = None
     ) -> dict[str, Any]:
-        """Return an event on this command as a plain object, unchecked and not sent."""
+        """Return an event on this command as a plain object, unchecked and not sent.
+
+        What a model or a program said may hold what no message may: there it becomes U+FFFD.
+        """
         command = self.command
         document: dict[str, Any] = {
             "kind": "event",
@@ -234,7 +238,7 @@ class Reply:
             "from": {"agent_type": self._voice.role, "agent_id": self._voice.agent_id},
             "event": event,
         }
-        optional = {"status": status, "payload": payload, "artifacts": artifacts}
+        optional = {"status": status, "payload": _sayable(payload), "artifacts": artifacts}
         document |= {name: value for name, value in optional.items() if value is not None}
         document["observed_version"] = {"snapshot_id": command.version.snapshot_id}
         document["occurred_at"] = to_timestamp(now_ms())
@@ -247,6 +251,16 @@ class Reply:
             self._journal.finished(self.command.idempotency_key, outcome)
         self.is_settled = True
         self._voice.send(document)
+
+
+def _sayable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else readable(value.encode("utf-8", "replace"))
+    if isinstance(value, list):
+        return [_sayable(item) for item in value]
+    if isinstance(value, Mapping):
+        return {_sayable(name): _sayable(item) for name, item in value.items()}
+    return value
 
 
 def checked(document: Mapping[str, Any]) -> Event:

@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from lorch_actors.agents.running import readable
 from lorch_actors.protocol.messages import Artifact
 from lorch_actors.storage import atomic, disk
 from lorch_actors.storage.manifests import TrackedFile
@@ -65,8 +66,9 @@ class Tree:
 
     def _files(self) -> dict[str, TrackedFile]:
         snapshot = capture(self._workspace, self._include, self._exclude, self._cache)
-        # A name that is not UTF-8 cannot be claimed: a claim is a path in JSON.
-        return {e.path: e for e in snapshot.entries if isinstance(e, TrackedFile) and not e.encoded}
+        # A name that is not UTF-8, or that no message may hold, cannot be claimed: a claim is a path in JSON.
+        files = (entry for entry in snapshot.entries if isinstance(entry, TrackedFile) and not entry.encoded)
+        return {file.path: file for file in files if readable(file.path.encode()) == file.path}
 
     def _load(self) -> Baseline | None:
         data = disk.read_file(self._kept, _BASELINE_MAX_BYTES)

@@ -142,6 +142,23 @@ def test_a_command_for_another_role_is_refused(tmp_path: Path):
     assert answer["payload"]["code"] == "wrong_role"
 
 
+def test_an_agent_whose_outcome_cannot_be_recorded_ends(tmp_path: Path):
+    """Its death is noticed at once; one that stayed, and said nothing, would be waited for until the deadline."""
+    body = """
+        import os, resource, signal
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        size = os.path.getsize(self._journal_file)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        reply.completed(tests={"status": "pass"})
+    """
+    with agent_of(tmp_path, body) as agent:
+        agent.send(command())
+        said = agent.rest()
+
+    assert [message for message in said if message["kind"] == "event"] == []
+    assert agent.wait() != 0
+
+
 @pytest.mark.parametrize(("excess", "event"), [(0, "builder.completed"), (1, "error")])
 def test_a_line_is_never_longer_than_256_kib(tmp_path: Path, excess: int, event: str):
     """An outcome of exactly the limit is sent; one byte more becomes an error that says so."""
@@ -360,3 +377,16 @@ def test_the_minimal_agents_speak_the_protocol(tmp_path: Path, name: str):
     ]
     for line in agent.lines:
         parse_message(line)
+
+
+def test_what_no_message_may_hold_is_made_readable(tmp_path: Path):
+    """A model's words are data: neither a noncharacter nor half a surrogate pair costs a task."""
+    body = r"""
+        reply.completed(tests={"status": "pass", "summary": "a\uffffb"}, payload={"said": ["\udce9", {"\ufdd0": 1}]})
+    """
+    with agent_of(tmp_path, body) as agent:
+        answer = agent.ask(command())
+
+    assert answer["event"] == "builder.completed"
+    assert answer["payload"]["tests"]["summary"] == "a\ufffdb"
+    assert answer["payload"]["said"] == ["?", {"\ufffd": 1}]

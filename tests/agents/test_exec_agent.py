@@ -43,6 +43,22 @@ def wait_for_end(pid: int) -> bool:
     return True
 
 
+def test_a_renaming_of_everything_fits_into_one_line(tmp_path: Path):
+    """Claims and names of removed files are bounded in bytes; what is left out is counted."""
+    (tmp_path / "src").mkdir()
+    long = "x" * 150
+    for number in range(900):
+        (tmp_path / "src" / f"{number:04}{long}").write_text(str(number))
+    with executor(tmp_path, "builder", *shell("implement", "mv src old; mkdir src; cp -r old src/new")) as agent:
+        answer = agent.ask(command())
+
+    claimed, payload = answer["artifacts"], answer["payload"]
+    assert answer["event"] == "builder.completed"
+    assert len(claimed) + payload["artifacts_left_out"] == 900
+    assert len(payload["removed"]) + payload["removed_left_out"] == 900
+    assert min(len(claimed), len(payload["removed"])) > 100
+
+
 def test_a_builder_claims_what_changed_and_nothing_else(tmp_path: Path):
     """New and changed files in tracked directories; removed ones are told; untouched and foreign ones are not."""
     (tmp_path / "src").mkdir()
