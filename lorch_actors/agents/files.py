@@ -6,6 +6,8 @@ symbolic link may stand inside the workspace but never leads out of it.
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -47,9 +49,34 @@ def write(workspace: Path, path: str, content: bytes) -> Artifact:
     return Artifact(path=path, sha256=checksum(content), size=len(content))
 
 
+def reached(workspace: Path, path: str) -> Path:
+    """Return where a path leads, through a link at its end as well; raise PathRefused if that is not in the workspace.
+
+    For what is read or changed in place, where `locate` is for what is renamed over the path.
+    """
+    root = os.path.realpath(workspace)
+    found = os.path.realpath(locate(workspace, path))
+    if not found.startswith(root + "/"):
+        raise PathRefused("a symbolic link leads out of the workspace", where=repr(path), remedy=_REMEDY)
+    return Path(found)
+
+
+def read(workspace: Path, path: str, limit_bytes: int) -> bytes:
+    """Return the beginning of a file; raise PathRefused if it is absent, not regular or not below the workspace."""
+    with _opened(reached(workspace, path), path) as fd:
+        return os.read(fd, limit_bytes)
+
+
 def claim(workspace: Path, path: str) -> Artifact:
     """Return the claim on a file as it is now; raise PathRefused if it is absent, not regular or not ours."""
-    target = locate(workspace, path)
+    with _opened(locate(workspace, path), path) as fd:
+        sha256, size_bytes = hash_open_file(fd)
+    return Artifact(path=path, sha256=sha256, size=size_bytes)
+
+
+@contextmanager
+def _opened(target: Path, path: str) -> Iterator[int]:
+    """Open a regular file for reading; raise PathRefused for all else."""
     try:
         # Neither follow a last link nor wait for the other end of a FIFO.
         fd = os.open(target, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -60,10 +87,9 @@ def claim(workspace: Path, path: str) -> Artifact:
             raise PathRefused("is not a regular file", where=repr(path))
         if os.readlink(f"/proc/self/fd/{fd}") != str(target):
             raise PathRefused("moved while it was opened", where=repr(path))
-        sha256, size_bytes = hash_open_file(fd)
+        yield fd
     finally:
         os.close(fd)
-    return Artifact(path=path, sha256=sha256, size=size_bytes)
 
 
 def holds(workspace: Path, artifact: Artifact) -> bool:

@@ -1,6 +1,7 @@
 """What is said to an ACP agent and what its answers mean, trap by trap."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,28 @@ def test_files_are_read_and_written_below_the_workspace_only(tmp_path: Path):
     assert written["result"] == {}
     assert (whole["result"]["content"], part["result"]["content"]) == ("1\n2\n3\n", "2\n")
     assert outside["error"]["code"] == -32602
+
+
+def test_a_link_out_of_the_workspace_is_not_followed(tmp_path: Path):
+    """Neither for reading, nor to be allowed without a question; and nobody waits for the other end of a FIFO."""
+    root = tmp_path / "w"
+    root.mkdir()
+    (tmp_path / "secret").write_text("SECRET")
+    (root / "a").write_text("ours")
+    (root / "out").symlink_to(tmp_path / "secret")
+    (root / "in").symlink_to(root / "a")
+    os.mkfifo(root / "fifo")
+    talk = Talk(root)
+    said = {
+        name: talk.hear(id=9, method="fs/read_text_file", params={"path": str(root / name)})
+        for name in ("out", "in", "fifo")
+    }
+
+    assert said["in"]["result"]["content"] == "ours"
+    assert "error" in said["out"]
+    assert "error" in said["fifo"]
+    assert talk.permit("edit", root / "out")["optionId"] == "the-reject_once"
+    assert talk.permit("edit", root / "in")["optionId"] == "the-allow_once"
 
 
 def test_trap_a_missing_file_is_answered_with_resource_not_found(tmp_path: Path):

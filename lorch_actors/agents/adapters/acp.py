@@ -7,7 +7,6 @@ its exit code says nothing once the prompt was answered.
 """
 
 import os
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -179,8 +178,8 @@ class AcpReader(Reader):
             return False
         try:
             for place in places:
-                self._locate(place)
-        except _Refused:
+                files.reached(self._turn.workspace, self._locate(place))
+        except (_Refused, PathRefused):
             return False
         return True
 
@@ -196,9 +195,8 @@ class AcpReader(Reader):
     def _read(self, params: Object) -> str:
         path = text_of(params, "path")
         try:
-            with open(Path(self._turn.workspace, self._locate(path)), "rb") as file:
-                text = file.read(_FILE_MAX_BYTES).decode("utf-8", "replace")
-        except OSError:
+            text = files.read(self._turn.workspace, self._locate(path), _FILE_MAX_BYTES).decode("utf-8", "replace")
+        except (OSError, PathRefused):
             # The words matter: clients look for them to tell a new file from a broken one.
             raise _Refused(_NOT_FOUND, f"Resource not found: {path}") from None
         first, limit = count_of(params, "line"), count_of(params, "limit")
