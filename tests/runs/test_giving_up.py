@@ -18,7 +18,11 @@ def capture(self, progress, now_ms):
 CAPTURE = "import os, threading\n{0}\nSnapshotWorker._capture = capture\n"
 
 
-@pytest.mark.parametrize(("fault", "policy"), [(DIES, {}), (HANGS, {"worker_stall_s": 0.5})])
+@pytest.mark.parametrize(
+    ("fault", "policy"),
+    [pytest.param(DIES, {}, marks=pytest.mark.long), (HANGS, {"worker_stall_s": 0.5})],
+    ids=["dies", "hangs"],
+)
 def test_a_message_on_which_workers_end_stops_the_run(tmp_path: Path, fault: str, policy: dict[str, Any]) -> None:
     """Three deaths, and neither a supervisor above nor a restart in between has the message delivered once more."""
     there = Bench(tmp_path / "w", policy=policy)
@@ -38,6 +42,7 @@ def test_a_message_on_which_workers_end_stops_the_run(tmp_path: Path, fault: str
     assert there.findings() == []
 
 
+@pytest.mark.long
 def test_a_supervisor_that_gives_up_says_so_in_the_ledger(tmp_path: Path) -> None:
     """Whoever looks in the morning sees why."""
     there = Bench(tmp_path / "w")

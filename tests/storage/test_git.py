@@ -593,7 +593,15 @@ def parent_replaced_by_a_file(begun):
     put(begun, {".gitignore": "*.log\nsrc\n", "src": "PRECIOUS\n"})
 
 
-@pytest.mark.parametrize("hide", [untracked, untracked_by_a_commit, replaced_by_a_directory, parent_replaced_by_a_file])
+@pytest.mark.parametrize(
+    "hide",
+    [
+        untracked,
+        replaced_by_a_directory,
+        pytest.param(untracked_by_a_commit, marks=pytest.mark.long),
+        pytest.param(parent_replaced_by_a_file, marks=pytest.mark.long),
+    ],
+)
 def test_what_is_ignored_and_lies_in_the_way_is_set_aside(begun, hide):
     """Git writes over it in silence; it is in the failed task's commit first."""
     base = call(begun, "rev-parse", "HEAD")
