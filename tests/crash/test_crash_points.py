@@ -85,7 +85,7 @@ def test_killed_at_every_point_a_run_comes_to_the_same_end(scratch: Path, story_
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_three_times_over_a_run_comes_to_the_same_end(scratch: Path, story_for, part: int) -> None:
     """All points of a run of one task; a part of each recovery's, and a part of each of those recoveries'."""
-    tally = explored(scratch, story_for, SHORT, 1.0, 0.2, 0.02, part=part, parts=PARTS)
+    tally = explored(scratch, story_for, SHORT, 1.0, 0.2, 0.022, part=part, parts=PARTS)
 
     assert set(tally.points) == {1, 2, 3}
     assert tally.total >= POINTS // PARTS

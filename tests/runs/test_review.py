@@ -168,12 +168,13 @@ def test_resume_killed_before_it_has_the_lock(tmp_path: Path) -> None:
 KILLED_ONCE = """
 import os, signal, sys
 
-def killed(event, arguments):
-    if event == "import" and arguments[0] == "filelock" and not os.path.exists(os.environ["KILLED_ONCE"]):
-        open(os.environ["KILLED_ONCE"], "w").close()
-        os.kill(os.getpid(), signal.SIGKILL)
+class Killed:
+    def find_spec(self, name, path=None, target=None):
+        if name == "filelock" and not os.path.exists(os.environ["KILLED_ONCE"]):
+            open(os.environ["KILLED_ONCE"], "w").close()
+            os.kill(os.getpid(), signal.SIGKILL)
 
-sys.addaudithook(killed)
+sys.meta_path.insert(0, Killed())
 """
 
 
