@@ -10,14 +10,13 @@ from msgspec import Struct, field
 
 from lorch_actors.errors import ConfigError
 from lorch_actors.protocol.checking import Checker, Remark, decode_json
-from lorch_actors.protocol.ijson import MAX_DEPTH, is_deeper_than
 from lorch_actors.protocol.messages import Count, ExpectedOutput, Object, TaskId, Text
 
 TASK_MAX_BYTES: Final = 65_536
 """Largest task object, as compact JSON: what is longer would crowd the command it travels in."""
 
-TASK_MAX_DEPTH: Final = MAX_DEPTH - 8
-"""Most levels of nesting in a task: messages put some around it, and may have no more than ``MAX_DEPTH``."""
+TASK_MAX_DEPTH: Final = 56
+"""Most levels of nesting in a task: messages put some around it, and may have no more than `ijson.MAX_DEPTH`, 64."""
 
 TASKS_MAX: Final = 10_000
 """Most tasks in one file."""
@@ -68,6 +67,8 @@ def _check_task(checker: Checker, value: object, path: str) -> TaskSettings | No
     before = len(checker.errors)
     document: TaskDocument | None = checker.check(TaskDocument, value, path)
     if isinstance(value, dict):
+        from lorch_actors.protocol.ijson import is_deeper_than
+
         for key in sorted(RESERVED_INPUTS.intersection(value)):
             checker.error(f"{path}.{key}", "is set by lorch itself and cannot be given; use another name")
         if is_deeper_than(TASK_MAX_DEPTH, value):
