@@ -57,8 +57,9 @@ def start_runtime(
 ) -> Runtime:
     """Return a running system of threads, worker processes and one reactor.
 
-    Call it before there are other threads: then workers are forked from what is imported now. ``preload`` names their
-    modules, for a fork server that has to be replaced. ``seed`` is for tests.
+    Call it before there are other threads: then workers are forked from what is imported now. ``preload`` names the
+    modules that they need: imported before the first is forked, and by a fork server that has to be replaced.
+    ``seed`` is for tests.
     """
     server = ForkServer(preload) if workers is None else None
     directory = Directory()

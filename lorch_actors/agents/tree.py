@@ -76,8 +76,5 @@ class Tree:
             return None
         try:
             return msgspec.json.decode(data, type=Baseline)
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # it is replaced whole or not at all; something else lies there: take a new one
-            return None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None  # it is replaced whole or not at all; something else lies there: take a new one
